@@ -1,0 +1,43 @@
+# Every target does its own set-up; results go to build/, downloads and long builds to the cache (HOLDFAST_CACHE).
+
+KERNEL_SERIES ?= 6.18
+VERSION       ?= 0.1.0
+RUN_FLAGS     ?=
+BUILD         := go run ./hack/build -series $(KERNEL_SERIES) -version $(VERSION)
+
+export CGO_ENABLED ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help build keys run test lint bench fuzz reproduce clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+build: ## build the disk image, build/disk.raw
+	@$(BUILD)
+
+keys: ## make the development Secure Boot keys
+	@$(BUILD) -only keys
+
+run: build ## boot a node in QEMU and show it (ONCE=1: exit after the summary)
+	@go run ./hack/run $(if $(ONCE),-once) $(RUN_FLAGS)
+
+test: build lint ## run every test, those in virtual machines included
+	go test -timeout 20m ./kernel/... ./rootfs/... ./init/... ./services/... ./hack/...
+	go test -timeout 40m -p 1 -parallel 2 ./tests/...
+
+lint: ## check formatting and vet
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not gofmt-ed:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	@go vet ./...
+
+bench: build ## measure the figures that the README states
+	@go run ./hack/bench
+
+fuzz: ## fuzz every parser for FUZZTIME each (default 10s)
+	@go run ./hack/fuzz $(or $(FUZZTIME),10s)
+
+reproduce: ## build the kernel twice from clean directories and compare
+	@$(BUILD) -reproduce
+
+clean: ## remove build/ (the cache stays)
+	rm -rf build

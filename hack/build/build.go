@@ -1,0 +1,337 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"time"
+
+	"holdfast/hack/cache"
+	"holdfast/hack/components"
+	"holdfast/hack/debian"
+	"holdfast/hack/kernel"
+	"holdfast/rootfs/image"
+	"holdfast/rootfs/initrd"
+	"holdfast/rootfs/keys"
+	"holdfast/rootfs/slot"
+	"holdfast/rootfs/tree"
+)
+
+const suite = "trixie"
+
+// hostPackages are what building and testing need of the host, beside Go.
+var hostPackages = []string{
+	"qemu-system-x86", "qemu-utils", "swtpm", "swtpm-tools", "ovmf", "sbsigntool", "cryptsetup-bin", "mtools", "dosfstools", "gdisk",
+	"e2fsprogs", "libseccomp-dev", "gcc", "pkg-config", "cpio", "zstd", "binutils", "dnsmasq-base", "iproute2",
+}
+
+// toolPackages are the tools of the newer suite that make the image.
+var toolPackages = []string{
+	"erofs-utils", "systemd-boot-efi", "libc6", "libdeflate0", "libfuse2t64", "libgcc-s1", "liblz4-1", "liblzma5", "libpcre2-8-0",
+	"libselinux1", "libuuid1", "libxxhash0", "libzstd1", "zlib1g",
+}
+
+type options struct {
+	series, version, out, keys, posture, only string
+	reproduce                                 bool
+}
+
+// builder carries results from step to step.
+type builder struct {
+	options
+	kernel     *kernel.Kernel
+	components map[string]string
+	own        map[string]string // name → path of the project's programs
+	tools      *debian.Tree
+	packages   *debian.Tree
+	keys       *keys.Keys
+	root       *image.Root
+	uki        []byte
+	sizes      []size
+}
+
+// step is one part of the build; the last ones take seconds and always run.
+type step struct {
+	name string
+	do   func(*builder, context.Context) error
+}
+
+var steps = []step{
+	{"packages", (*builder).installPackages},
+	{"keys", (*builder).makeKeys},
+	{"tools", (*builder).fetchTools},
+	{"kernel", (*builder).buildKernel},
+	{"components", (*builder).buildComponents},
+	{"programs", (*builder).buildPrograms},
+	{"root", (*builder).makeRoot},
+	{"uki", (*builder).makeUKI},
+	{"disk", (*builder).makeDisk},
+	{"manifest", (*builder).writeManifest},
+}
+
+func run(ctx context.Context, o options) error {
+	if o.reproduce {
+		return kernel.Reproduce(ctx, o.series)
+	}
+	if err := os.MkdirAll(o.out, 0o755); err != nil {
+		return err
+	}
+	b := &builder{options: o}
+	for _, s := range steps {
+		began := time.Now()
+		if err := s.do(b, ctx); err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+		if took := time.Since(began); took > 100*time.Millisecond {
+			fmt.Fprintf(os.Stderr, "%-12s %6.1fs\n", s.name, took.Seconds())
+		}
+		if s.name == o.only {
+			return nil
+		}
+	}
+	return nil
+}
+
+func (b *builder) installPackages(ctx context.Context) error {
+	return debian.Ensure(ctx, append(kernel.HostPackages(), hostPackages...))
+}
+
+func (b *builder) makeKeys(context.Context) (err error) {
+	dir := b.options.keys
+	if dir == "" {
+		base, err := cache.Dir()
+		if err != nil {
+			return err
+		}
+		dir = filepath.Join(base, "keys")
+		if err := keys.Make(dir); err != nil {
+			return err
+		}
+	}
+	b.keys, err = keys.Load(dir)
+	return err
+}
+
+func (b *builder) fetchTools(ctx context.Context) (err error) {
+	if b.tools, err = debian.Fetch(ctx, suite, toolPackages); err != nil {
+		return err
+	}
+	b.packages, err = debian.Fetch(ctx, suite, tree.Packages())
+	return err
+}
+
+func (b *builder) buildKernel(ctx context.Context) (err error) {
+	b.kernel, err = kernel.Build(ctx, b.series)
+	return err
+}
+
+func (b *builder) buildComponents(ctx context.Context) (err error) {
+	b.components, err = components.BuildAll(ctx)
+	return err
+}
+
+// programs are the project's own: static, and the same bytes wherever built.
+var programs = []string{"holdfast/init", "holdfast/services/holdfastd", "holdfast/services/demo/pause", "holdfast/services/demo/server"}
+
+func (b *builder) buildPrograms(ctx context.Context) error {
+	bin := filepath.Join(b.out, "bin")
+	if err := os.MkdirAll(bin, 0o755); err != nil {
+		return err
+	}
+	args := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=", "-o", bin + "/"}
+	cmd := exec.CommandContext(ctx, "go", append(args, programs...)...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
+	if text, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, text)
+	}
+	b.own = map[string]string{}
+	for _, p := range programs {
+		b.own[path.Base(p)] = filepath.Join(bin, path.Base(p))
+	}
+	return nil
+}
+
+func (b *builder) makeRoot(ctx context.Context) error {
+	t, err := b.plan()
+	if err != nil {
+		return err
+	}
+	digest, err := t.Digest()
+	if err != nil {
+		return err
+	}
+	key := cache.Key(append(image.ErofsOptions(), digest, b.tools.Root)...)
+	dir, err := cache.Get(ctx, "root", key, func(ctx context.Context, dir string) error {
+		return b.packRoot(ctx, t, dir)
+	})
+	if err != nil {
+		return err
+	}
+	if b.root, err = image.OpenRoot(dir); err != nil {
+		return err
+	}
+	return b.writeSBOM(t)
+}
+
+func (b *builder) packRoot(ctx context.Context, t *tree.Tree, out string) error {
+	dir, err := os.MkdirTemp(b.out, "root-*")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	if err := t.Write(dir); err != nil {
+		return err
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return err
+	}
+	mkfs := func(ctx context.Context, args ...string) *exec.Cmd {
+		return b.tools.Command(ctx, "mkfs.erofs", args...)
+	}
+	_, err = image.MakeRoot(ctx, mkfs, dir, out)
+	return err
+}
+
+func (b *builder) makeUKI(context.Context) error {
+	stub, err := b.tool("usr/lib/systemd/boot/efi/linuxx64.efi.stub")
+	if err != nil {
+		return err
+	}
+	linux, err := os.ReadFile(b.kernel.Image)
+	if err != nil {
+		return err
+	}
+	rd, err := b.initrd()
+	if err != nil {
+		return err
+	}
+	unsigned, err := image.UKI{
+		Stub: stub, Kernel: linux, Initrd: rd, Release: b.kernel.Version,
+		OSRelease: tree.OSRelease(b.version), Cmdline: image.Cmdline(b.root.Hash, b.posture),
+	}.Build()
+	if err != nil {
+		return err
+	}
+	if err := replace(filepath.Join(b.out, "uki.unsigned.efi"), unsigned); err != nil {
+		return err
+	}
+	// A signature carries its time; an unchanged image keeps the one it has.
+	signed := filepath.Join(b.out, slot.Entry{Version: b.version}.FileName())
+	err = unlessMade(signed, cache.Key(string(unsigned), string(b.keys.DB.Cert.Raw)), func() error {
+		pe, err := b.signer().Sign(unsigned)
+		if err != nil {
+			return err
+		}
+		return replace(signed, pe)
+	})
+	if err != nil {
+		return err
+	}
+	b.uki, err = os.ReadFile(signed)
+	return err
+}
+
+// unlessMade makes a file unless it was made from the same inputs before. The
+// key is written last: an interrupted build leaves none.
+func unlessMade(file, key string, make func() error) error {
+	stamp := file + ".key"
+	if old, err := os.ReadFile(stamp); err == nil && string(old) == key {
+		if _, err := os.Stat(file); err == nil {
+			return nil
+		}
+	}
+	if err := os.RemoveAll(stamp); err != nil {
+		return err
+	}
+	if err := make(); err != nil {
+		return err
+	}
+	return replace(stamp, []byte(key))
+}
+
+func (b *builder) initrd() ([]byte, error) {
+	init, err := os.ReadFile(b.own["init"])
+	if err != nil {
+		return nil, err
+	}
+	return initrd.Build(init)
+}
+
+func (b *builder) tool(path string) ([]byte, error) {
+	return os.ReadFile(filepath.Join(b.tools.Root, path))
+}
+
+func (b *builder) signer() image.Signer {
+	return image.Signer{Key: b.keys.DB.Key, Cert: b.keys.DB.Cert}
+}
+
+// diskBytes is what a disk image takes before the first boot makes its state
+// partition as large as the disk.
+const diskBytes = 3 << 30
+
+func (b *builder) makeDisk(ctx context.Context) error {
+	loader, err := b.tool("usr/lib/systemd/boot/efi/systemd-bootx64.efi")
+	if err != nil {
+		return err
+	}
+	to := filepath.Join(b.out, "disk.raw")
+	key := cache.Key(string(loader), string(b.uki), hex.EncodeToString(b.root.Hash[:]), string(b.keys.DB.Cert.Raw))
+	return unlessMade(to, key, func() error {
+		signed, err := b.signer().Sign(loader)
+		if err != nil {
+			return err
+		}
+		enroll, err := b.keys.EnrollFiles()
+		if err != nil {
+			return err
+		}
+		return image.Disk{
+			Version: b.version, Root: b.root, UKI: b.uki, Loader: signed, Enroll: enroll, Bytes: diskBytes,
+		}.Write(ctx, to)
+	})
+}
+
+// manifest says what was built.
+type manifest struct {
+	Version  string `json:"version"`
+	Kernel   string `json:"kernel"`
+	RootHash string `json:"rootHash"`
+	Sizes    []size `json:"sizes"`
+}
+
+type size struct {
+	Name  string `json:"name"`
+	Bytes int64  `json:"bytes"`
+}
+
+func (b *builder) writeManifest(context.Context) error {
+	m := manifest{Version: b.version, Kernel: b.kernel.Version, RootHash: hex.EncodeToString(b.root.Hash[:])}
+	for name, path := range map[string]string{
+		"root": b.root.Image, "verity": b.root.Tree, "kernel": b.kernel.Image, "init": b.own["init"], "holdfastd": b.own["holdfastd"],
+	} {
+		st, err := os.Stat(path)
+		if err != nil {
+			return err
+		}
+		m.Sizes = append(m.Sizes, size{name, st.Size()})
+	}
+	m.Sizes = append(m.Sizes, size{"uki", int64(len(b.uki))})
+	data, err := json.MarshalIndent(m, "", "  ")
+	if err != nil {
+		return err
+	}
+	return replace(filepath.Join(b.out, "manifest.json"), append(data, '\n'))
+}
+
+// replace writes a file so that it is never seen half-written.
+func replace(path string, data []byte) error {
+	if err := os.WriteFile(path+".new", data, 0o644); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}

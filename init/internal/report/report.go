@@ -1,0 +1,196 @@
+// Package report is PID 1's voice: boot steps and faults on the console, in the kernel log and in the status report.
+package report
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"holdfast/init/status"
+	"holdfast/kernel/kmsg"
+)
+
+// Reporter collects the node's status. It may be used by several goroutines.
+type Reporter struct {
+	stage   int
+	console *os.File
+	log     *kmsg.Log
+
+	mu     sync.Mutex
+	report status.Report
+	port   *os.File
+}
+
+// Now is the time since the kernel started.
+func Now() time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		return 0
+	}
+	return time.Duration(ts.Nano())
+}
+
+// New makes the reporter of a boot stage. It works without a kernel log, which
+// stage 1 does not have at first.
+func New(stage int) *Reporter {
+	log, err := kmsg.Open()
+	if err != nil {
+		log = nil
+	}
+	return &Reporter{stage: stage, console: os.Stdout, log: log, report: status.Report{Phase: status.Booting}}
+}
+
+// Step reports a boot step that ended well.
+func (r *Reporter) Step(name, detail string, began time.Duration) {
+	now := Now()
+	r.mu.Lock()
+	r.report.Steps = append(r.report.Steps, status.Step{
+		Stage: r.stage, Name: name, Detail: detail, AtMs: now.Milliseconds(), TookMs: (now - began).Milliseconds(),
+	})
+	r.mu.Unlock()
+	r.line(name, detail)
+}
+
+// Say shows a line that is not a boot step.
+func (r *Reporter) Say(source, text string) { r.line(source, text) }
+
+// Fault reports something wrong that the node survives.
+func (r *Reporter) Fault(source, text string) {
+	r.mu.Lock()
+	r.report.Faults = append(r.report.Faults, status.Fault{Source: source, Text: text})
+	r.mu.Unlock()
+	r.line(source, "FAULT "+text)
+	r.Publish()
+}
+
+// Fatal logs what ends this boot. At this priority the kernel shows it on
+// every console whatever the log level is.
+func (r *Reporter) Fatal(step string, err error) {
+	text := fmt.Sprintf("holdfast: boot: %s: %v", step, err)
+	if werr := r.log.Write(kmsg.Emerg, text); werr != nil || r.log == nil {
+		fmt.Fprintln(r.console, text)
+	}
+}
+
+func (r *Reporter) line(source, text string) {
+	line := fmt.Sprintf("%8.3f  %-18s %s", Now().Seconds(), source, text)
+	fmt.Fprintln(r.console, line)
+	_ = r.log.Write(kmsg.Info, "holdfast: "+strings.TrimSpace(source+": "+text)) // the console has it already
+}
+
+// Update changes the report under its lock and publishes it.
+func (r *Reporter) Update(change func(*status.Report)) {
+	r.mu.Lock()
+	change(&r.report)
+	r.mu.Unlock()
+	r.Publish()
+}
+
+// Publish writes the report to its file and to the host's port. Neither can
+// hold PID 1 up: the file is on a tmpfs, the port does not block.
+func (r *Reporter) Publish() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.report.Memory = memory()
+	data, err := json.Marshal(&r.report)
+	if err != nil {
+		return
+	}
+	data = append(data, '\n')
+	if err := replace(status.File, data); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		fmt.Fprintln(r.console, "report:", err)
+	}
+	if r.port == nil {
+		r.port = openPort()
+	}
+	if r.port != nil {
+		// A host that does not read loses reports, and gets the next one.
+		if _, err := unix.Write(int(r.port.Fd()), data); err != nil && err != unix.EAGAIN {
+			r.port.Close()
+			r.port = nil
+		}
+	}
+}
+
+func replace(path string, data []byte) error {
+	if err := os.WriteFile(path+".new", data, 0o644); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}
+
+// openPort finds the virtio-serial port of the report by its name.
+func openPort() *os.File {
+	names, err := filepath.Glob("/sys/class/virtio-ports/*/name")
+	if err != nil {
+		return nil
+	}
+	for _, file := range names {
+		if b, err := os.ReadFile(file); err != nil || strings.TrimSpace(string(b)) != status.Port {
+			continue
+		}
+		fd, err := unix.Open("/dev/"+filepath.Base(filepath.Dir(file)), unix.O_WRONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+		if err == nil {
+			return os.NewFile(uintptr(fd), "status port")
+		}
+	}
+	return nil
+}
+
+func memory() status.Memory {
+	return status.Memory{
+		TotalKiB:     field("/proc/meminfo", "MemTotal"),
+		AvailableKiB: field("/proc/meminfo", "MemAvailable"),
+		InitRSSKiB:   field("/proc/self/status", "VmRSS"),
+	}
+}
+
+// field reads one "Name: 123 kB" line; zero when it is not there.
+func field(file, name string) int64 {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(b)) {
+		var n int64
+		if rest, ok := strings.CutPrefix(line, name+":"); ok {
+			if _, err := fmt.Sscan(rest, &n); err == nil {
+				return n
+			}
+		}
+	}
+	return 0
+}
+
+// handover is where stage 1 leaves its report for stage 2.
+const handover = "/run/holdfast/stage1.json"
+
+// Save leaves the report for the next stage.
+func (r *Reporter) Save() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	data, err := json.Marshal(&r.report)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(handover, data, 0o600)
+}
+
+// Load takes the earlier stage's report over.
+func (r *Reporter) Load() error {
+	data, err := os.ReadFile(handover)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return json.Unmarshal(data, &r.report)
+}

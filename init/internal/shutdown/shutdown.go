@@ -1,0 +1,117 @@
+// Package shutdown ends what is left after the services: processes, mounts, unwritten data, the machine.
+package shutdown
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"holdfast/kernel/mount"
+	"holdfast/kernel/power"
+	"holdfast/kernel/tpm"
+)
+
+const (
+	termLimit = 3 * time.Second
+	killLimit = 3 * time.Second
+	syncLimit = 15 * time.Second
+	phasePCR  = 11
+)
+
+// Now takes the machine down. Every wait is bounded; what had to be forced is
+// said. It returns only when reboot(2) failed.
+func Now(action power.Action, say func(text string)) error {
+	endProcesses(say)
+	if err := tpm.ExtendPhase(phasePCR, "shutdown"); err != nil {
+		say("measure shutdown: " + err.Error())
+	}
+	unmountAll(say)
+	if !power.Sync(syncLimit) {
+		say(fmt.Sprintf("data was still being written after %s", syncLimit))
+	}
+	say(action.String())
+	return power.Do(action)
+}
+
+func endProcesses(say func(string)) {
+	_ = unix.Kill(-1, unix.SIGTERM) // fails only when there is none
+	if gone(termLimit) {
+		return
+	}
+	_ = unix.Kill(-1, unix.SIGKILL)
+	if !gone(killLimit) {
+		say("some processes survived SIGKILL")
+	}
+}
+
+// gone waits until this is the only process. The reaper, elsewhere, collects
+// the others as they end.
+func gone(limit time.Duration) bool {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.After(limit); ; {
+		if unix.Kill(-1, 0) == unix.ESRCH {
+			return true
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			return false
+		}
+	}
+}
+
+// unmountAll unmounts file systems in reverse order until nothing more comes
+// off; what can't be unmounted is made read-only.
+func unmountAll(say func(string)) {
+	const rounds = 5 // a mount below another mount's file may need a second round
+	for range rounds {
+		left, progress := unmountRound()
+		if len(left) == 0 {
+			return
+		}
+		if progress {
+			continue
+		}
+		for _, m := range left {
+			say("still in use, made read-only: " + m.Target)
+			if err := mount.Remount(m.Target, mount.ReadOnly); err != nil {
+				say(err.Error())
+			}
+		}
+		return
+	}
+}
+
+func unmountRound() (left []mount.Info, progress bool) {
+	mounts, err := mount.List()
+	if err != nil {
+		return nil, false
+	}
+	slices.Reverse(mounts)
+	for _, m := range mounts {
+		if !holdsData(m) {
+			continue
+		}
+		if err := mount.Unmount(m.Target); err == nil {
+			progress = true
+			continue
+		}
+		if m.Type == "ext4" {
+			left = append(left, m)
+		}
+	}
+	return left, progress
+}
+
+// holdsData tells the mounts that lie on, or keep busy, a writable disk.
+func holdsData(m mount.Info) bool {
+	switch m.Target {
+	case "/", "/proc", "/sys", "/dev", "/run":
+		return false
+	}
+	return m.Type == "ext4" || m.Type == "overlay" || m.Type == "vfat" || strings.HasPrefix(m.Target, "/var/") || strings.HasPrefix(m.Target, "/run/")
+}

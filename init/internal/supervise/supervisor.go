@@ -1,0 +1,392 @@
+package supervise
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"holdfast/init/internal/logs"
+	"holdfast/init/internal/proc"
+	"holdfast/init/spec"
+	"holdfast/init/status"
+	"holdfast/kernel/cgroup"
+)
+
+// Config is what a supervisor works with. The functions are called from its
+// loop and must not block.
+type Config struct {
+	Services []*spec.Service // in dependency order
+	Reaper   *proc.Reaper
+	LogDir   string
+	Now      func() time.Duration // since boot
+	Changed  func([]status.Service)
+	Say      func(service, text string) // one line for the console
+	Fault    func(service, text string)
+	Pet      func() // pets the watchdog: called while the loop turns
+}
+
+const petEvery = 10 * time.Second
+
+// Supervisor runs services. One goroutine, Run's, owns all its state; others
+// only send it events.
+type Supervisor struct {
+	Config
+	units  []*unit
+	events chan func()
+	down   bool
+	waits  int // drains under way
+}
+
+type unit struct {
+	Machine
+	group   cgroup.Group
+	log     *logs.Log
+	process *proc.Process
+	pids    []int // of the newest main processes: a message may outlive its sender
+	timer   *time.Timer
+	armed   int // counts Arm and Disarm: an old timer's event is stale
+	oom     int64
+	status  string
+	readyAt time.Duration
+	notify  *notifySocket
+	drained bool
+}
+
+// New makes a supervisor with every service waiting.
+func New(c Config) (*Supervisor, error) {
+	s := &Supervisor{Config: c, events: make(chan func(), 64)}
+	for _, svc := range c.Services {
+		u := &unit{Machine: Machine{Service: svc, State: Waiting, Jitter: jitter}, log: logs.New(c.LogDir, svc.Name)}
+		var err error
+		if u.group, err = cgroup.Make(svc.Cgroup()); err != nil {
+			return nil, fmt.Errorf("service %s: %w", svc.Name, err)
+		}
+		if err := limit(u.group, svc); err != nil {
+			return nil, fmt.Errorf("service %s: %w", svc.Name, err)
+		}
+		if u.notify, err = listen(svc.Name, svc.OCI.Process.User.UID); err != nil {
+			return nil, fmt.Errorf("service %s: %w", svc.Name, err)
+		}
+		s.units = append(s.units, u)
+		go u.notify.receive(func(m message) { s.events <- func() { s.said(u, m) } })
+	}
+	return s, nil
+}
+
+// jitter spreads a delay over ±20 %, so that services that died together do
+// not come back together.
+func jitter(d time.Duration) time.Duration {
+	return d*4/5 + rand.N(d*2/5+1)
+}
+
+func limit(g cgroup.Group, svc *spec.Service) error {
+	if svc.OCI.Linux == nil || svc.OCI.Linux.Resources == nil {
+		return nil
+	}
+	r := svc.OCI.Linux.Resources
+	if r.Memory != nil && r.Memory.Limit != nil {
+		if err := g.Set("memory.max", fmt.Sprint(*r.Memory.Limit)); err != nil {
+			return err
+		}
+	}
+	if r.Pids != nil && r.Pids.Limit != nil {
+		if err := g.Set("pids.max", fmt.Sprint(*r.Pids.Limit)); err != nil {
+			return err
+		}
+	}
+	for file, value := range r.Unified {
+		if strings.Contains(file, "/") {
+			return fmt.Errorf("linux.resources.unified: %q is not a file name", file)
+		}
+		if err := g.Set(file, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Run starts every service and supervises until a message on down, then stops
+// everything, in reverse order and no longer than limit.
+func (s *Supervisor) Run(down <-chan struct{}, limit time.Duration) {
+	s.advance()
+	tick := time.NewTicker(petEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case do := <-s.events:
+			do()
+		case <-tick.C:
+			s.Pet()
+		case <-down:
+			s.stopAll(down, limit)
+			return
+		}
+		s.advance()
+	}
+}
+
+// stopAll ends all services. A second message on down cuts it short.
+func (s *Supervisor) stopAll(down <-chan struct{}, limit time.Duration) {
+	s.down = true
+	deadline := time.After(limit)
+	for s.advance(); !s.settled(); s.advance() {
+		select {
+		case do := <-s.events:
+			do()
+		case <-down:
+			s.Say("shutdown", "second request: not waiting any longer")
+			return
+		case <-deadline:
+			s.Say("shutdown", fmt.Sprintf("not all services stopped within %s: %s", limit, s.unsettled()))
+			return
+		}
+	}
+}
+
+func (s *Supervisor) settled() bool {
+	return s.waits == 0 && !slices.ContainsFunc(s.units, func(u *unit) bool { return !u.Settled() })
+}
+
+func (s *Supervisor) unsettled() string {
+	var names []string
+	for _, u := range s.units {
+		if !u.Settled() {
+			names = append(names, u.Service.Name)
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+// advance starts what may start, or stops what may stop.
+func (s *Supervisor) advance() {
+	for _, u := range s.units {
+		switch {
+		case !s.down && u.State == Waiting && s.all(u.Service.Requires, func(r *unit) bool { return r.Satisfied() }):
+			s.step(u, Start, "")
+		case s.down && !u.Settled() && u.State != Stopping && s.free(u):
+			s.step(u, Stop, "")
+		}
+		if s.down && u.Settled() && u.Service.Drain != "" && !u.drained {
+			u.drained = true
+			s.drain(u)
+		}
+	}
+}
+
+// free tells whether nothing that requires u still runs or drains.
+func (s *Supervisor) free(u *unit) bool {
+	for _, other := range s.units {
+		if slices.Contains(other.Service.Requires, u.Service.Name) && (!other.Settled() || s.waits > 0) {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *Supervisor) all(names []string, ok func(*unit) bool) bool {
+	for _, u := range s.units {
+		if slices.Contains(names, u.Service.Name) && !ok(u) {
+			return false
+		}
+	}
+	return true
+}
+
+const drainLimit = 10 * time.Second
+
+// drain ends the processes of the cgroup that the service filled, for kubelet
+// its pods: SIGTERM, and cgroup.kill at the deadline.
+func (s *Supervisor) drain(u *unit) {
+	s.waits++
+	go func() {
+		killed, err := cgroup.Empty(u.Service.Drain, drainLimit)
+		s.events <- func() {
+			s.waits--
+			if err != nil {
+				s.Say(u.Service.Name, fmt.Sprintf("drain %s: %v", u.Service.Drain, err))
+			}
+			if killed > 0 {
+				s.Say(u.Service.Name, fmt.Sprintf("drain %s: %d processes killed after %s", u.Service.Drain, killed, drainLimit))
+			}
+		}
+	}()
+}
+
+// step feeds an event to a machine, carries its actions out and reports.
+func (s *Supervisor) step(u *unit, e Event, detail string) {
+	before := u.State
+	s.carryOut(u, u.Step(s.Now(), e, detail))
+	s.report(u, before)
+}
+
+func (s *Supervisor) carryOut(u *unit, actions []Action) {
+	for _, a := range actions {
+		if a.Do == Arm || a.Do == Disarm {
+			s.arm(u, a)
+			continue
+		}
+		if err := s.act(u, a.Do); err != nil {
+			s.Say(u.Service.Name, fmt.Sprintf("%s: %v", a.Do, err))
+		}
+	}
+}
+
+func (s *Supervisor) act(u *unit, do Do) error {
+	switch {
+	case do == Spawn:
+		s.spawn(u)
+	case do == Term && u.process != nil:
+		return u.process.Signal(syscall.SIGTERM)
+	case do == Kill && u.Service.Stop == spec.StopMain && u.process != nil:
+		return u.process.Signal(syscall.SIGKILL)
+	case do == Kill, do == Sweep:
+		return u.group.Kill()
+	}
+	return nil
+}
+
+func (s *Supervisor) arm(u *unit, a Action) {
+	u.armed++
+	if u.timer != nil {
+		u.timer.Stop()
+	}
+	if a.Do == Disarm {
+		return
+	}
+	mine := u.armed
+	u.timer = time.AfterFunc(a.After, func() {
+		s.events <- func() {
+			if mine == u.armed {
+				s.step(u, Expired, "")
+			}
+		}
+	})
+}
+
+func (s *Supervisor) spawn(u *unit) {
+	u.oom, _ = u.group.OOMKills() // a count that can't be read compares as zero
+	p, err := s.start(u)
+	if err != nil {
+		// Asynchronously, as every other end of a process.
+		go func() { s.events <- func() { s.step(u, Died, err.Error()) } }()
+		return
+	}
+	u.process = p
+	u.pids = append([]int{p.PID}, u.pids[:min(len(u.pids), 3)]...)
+	s.carryOut(u, u.Spawned(s.Now()))
+	go func() {
+		st := <-p.Exit
+		s.events <- func() { s.exited(u, p, st) }
+	}()
+}
+
+func (s *Supervisor) start(u *unit) (*proc.Process, error) {
+	dir, err := u.group.Open()
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer w.Close()
+	u.log.Attach(r)
+	process := *u.Service.OCI.Process
+	process.Env = append(slices.Clone(process.Env), "NOTIFY_SOCKET="+u.notify.path)
+	return s.Reaper.Start(proc.Command{Process: process, Cgroup: dir, Stdout: w, Stderr: w})
+}
+
+func (s *Supervisor) exited(u *unit, p *proc.Process, st proc.Status) {
+	if err := p.Close(); err != nil {
+		s.Say(u.Service.Name, "close pidfd: "+err.Error())
+	}
+	if u.process == p {
+		u.process = nil
+	}
+	detail := st.String()
+	if n, err := u.group.OOMKills(); err == nil && n > u.oom {
+		detail = "out of memory: " + detail
+	}
+	if st.OK() {
+		s.step(u, Ended, detail)
+	} else {
+		s.step(u, Died, detail)
+	}
+}
+
+// said takes a message from a service's notify socket.
+func (s *Supervisor) said(u *unit, m message) {
+	if !u.owns(m.pid) {
+		s.Say(u.Service.Name, fmt.Sprintf("ignored a notification from process %d, which is not of this service", m.pid))
+		return
+	}
+	for _, f := range m.faults {
+		s.Fault(u.Service.Name, f)
+	}
+	if m.status != "" && m.status != u.status {
+		u.status = m.status
+		s.report(u, "")
+	}
+	if m.ready {
+		s.step(u, Said, "")
+	}
+}
+
+// owns tells whether a process is, or just was, one of the service's.
+func (u *unit) owns(pid int) bool {
+	if slices.Contains(u.pids, pid) {
+		return true
+	}
+	path, err := cgroup.Of(pid)
+	return err == nil && (path == u.Service.Cgroup() || strings.HasPrefix(path, u.Service.Cgroup()+"/"))
+}
+
+// report tells of a service's new state; a service that fell over also shows
+// the last lines that it printed.
+func (s *Supervisor) report(u *unit, before State) {
+	if u.State == before {
+		return
+	}
+	switch u.State {
+	case Ready, Done:
+		if before == Starting {
+			u.readyAt = s.Now()
+			s.Say(u.Service.Name, string(u.State))
+		}
+	case Backoff, Failed:
+		s.Say(u.Service.Name, fmt.Sprintf("%s: %s", u.State, u.Reason))
+		for _, line := range u.log.Tail(3) {
+			s.Say(u.Service.Name, "| "+line)
+		}
+		if u.State == Failed {
+			s.Fault(u.Service.Name, "failed: "+u.Reason)
+		}
+	case Stopped:
+		text := string(u.State)
+		if u.Reason != "" {
+			text += ": " + u.Reason
+		}
+		s.Say(u.Service.Name, text)
+	}
+	s.Changed(s.list())
+}
+
+func (s *Supervisor) list() []status.Service {
+	var out []status.Service
+	for _, u := range s.units {
+		e := status.Service{
+			Name: u.Service.Name, State: string(u.State), Reason: u.Reason, Status: u.status,
+			ReadyMs: u.readyAt.Milliseconds(), Restarts: u.Restarts,
+		}
+		if u.process != nil {
+			e.PID = u.process.PID
+		}
+		out = append(out, e)
+	}
+	return out
+}

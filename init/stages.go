@@ -1,0 +1,215 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"holdfast/init/internal/boot"
+	"holdfast/init/internal/proc"
+	"holdfast/init/internal/report"
+	"holdfast/init/internal/shutdown"
+	"holdfast/init/internal/supervise"
+	"holdfast/init/spec"
+	"holdfast/init/status"
+	"holdfast/kernel/input"
+	"holdfast/kernel/power"
+	"holdfast/kernel/watchdog"
+)
+
+const (
+	stopLimit     = 60 * time.Second // for all services together
+	watchdogLimit = 60 * time.Second
+)
+
+// stage1 runs from the initrd and never returns.
+func stage1() {
+	r := report.New(1)
+	n := &boot.Node{Report: r}
+	err := guard(func() error {
+		if err := n.Run(boot.Stage1); err != nil {
+			return err
+		}
+		return n.SwitchRoot()
+	})
+	fail(report.New(1), err)
+}
+
+// stage2 runs from the verified root and never returns.
+func stage2() {
+	r := report.New(2)
+	err := guard(func() error { return runNode(r) })
+	fail(r, err)
+}
+
+func runNode(r *report.Reporter) error {
+	if err := r.Load(); err != nil {
+		r.Fault("stage 1 report", err.Error())
+	}
+	for _, kv := range [][2]string{{"PATH", "/usr/sbin:/usr/bin"}, {"HOME", "/"}} {
+		if err := os.Setenv(kv[0], kv[1]); err != nil {
+			return err
+		}
+	}
+	if err := power.KeysAsSignal(); err != nil {
+		r.Fault("ctrl-alt-del", err.Error())
+	}
+	reaper := proc.NewReaper()
+	requests := listen(reaper)
+	n := &boot.Node{Report: r, Reaper: reaper, Pet: pet(r)}
+	if err := n.Run(boot.Stage2); err != nil {
+		return err
+	}
+	services, err := spec.Load(spec.Dir)
+	if err != nil {
+		return &boot.Error{Step: "load services", Err: err}
+	}
+	s, err := supervise.New(supervise.Config{
+		Services: services, Reaper: reaper, LogDir: "/var/log/holdfast", Now: report.Now,
+		Changed: changed(r), Say: r.Say, Fault: r.Fault, Pet: n.Pet,
+	})
+	if err != nil {
+		return &boot.Error{Step: "prepare services", Err: err}
+	}
+	action := requests.action
+	s.Run(requests.down, stopLimit)
+	r.Update(func(s *status.Report) { s.Phase = status.ShuttingDown })
+	return shutdown.Now(action(), func(text string) { r.Say("shutdown", text) })
+}
+
+// changed keeps the report's services and phase.
+func changed(r *report.Reporter) func([]status.Service) {
+	up := false
+	return func(list []status.Service) {
+		phase := phaseOf(list)
+		r.Update(func(s *status.Report) {
+			s.Services = list
+			if s.Phase != status.ShuttingDown {
+				s.Phase = phase
+			}
+		})
+		if phase == status.Running && !up {
+			up = true
+			r.Say("node", "up")
+		}
+	}
+}
+
+func phaseOf(list []status.Service) status.Phase {
+	phase := status.Running
+	for _, s := range list {
+		switch supervise.State(s.State) {
+		case supervise.Ready, supervise.Done:
+		case supervise.Failed:
+			return status.Degraded
+		default:
+			phase = status.Booting
+		}
+	}
+	return phase
+}
+
+// pet arms the watchdog where the machine has one.
+func pet(r *report.Reporter) func() {
+	w, err := watchdog.Open(watchdogLimit)
+	if err != nil {
+		r.Fault("watchdog", err.Error())
+		return func() {}
+	}
+	return func() {
+		if err := w.Pet(); err != nil {
+			r.Say("watchdog", err.Error())
+		}
+	}
+}
+
+// requests are the ways in which a machine is asked to go down.
+type requests struct {
+	down   chan struct{}
+	action func() power.Action
+}
+
+// listen reaps children and turns signals and the power button into requests:
+// SIGTERM and the button power off, SIGINT (ctrl-alt-del) restarts.
+func listen(reaper *proc.Reaper) requests {
+	asked := make(chan power.Action, 4)
+	children := make(chan os.Signal, 1)
+	signal.Notify(children, unix.SIGCHLD)
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, unix.SIGINT, unix.SIGTERM)
+	go func() {
+		for {
+			select {
+			case <-children:
+				reaper.Reap()
+			case s := <-signals:
+				action := power.Off
+				if s == unix.SIGINT {
+					action = power.Reboot
+				}
+				ask(asked, action)
+			}
+		}
+	}()
+	input.PowerButtons(func() { ask(asked, power.Off) })
+	return collect(asked)
+}
+
+// ask never blocks: more requests than fit say nothing new.
+func ask(asked chan power.Action, a power.Action) {
+	select {
+	case asked <- a:
+	default:
+	}
+}
+
+// collect remembers the first request's action and passes every request on.
+func collect(asked <-chan power.Action) requests {
+	first := make(chan power.Action, 1)
+	down := make(chan struct{}, 4)
+	go func() {
+		for a := range asked {
+			select {
+			case first <- a:
+			default:
+			}
+			select {
+			case down <- struct{}{}:
+			default:
+			}
+		}
+	}()
+	return requests{down: down, action: func() power.Action { return <-first }}
+}
+
+// guard turns a panic of this goroutine into an error. A panic elsewhere ends
+// the process, and with it, by the kernel's hand, the boot.
+func guard(f func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
+		}
+	}()
+	return f()
+}
+
+// fail ends a boot that can't go on: one clear line, time to read it, restart.
+// PID 1 never exits by itself; should even reboot(2) fail, the watchdog and
+// the kernel's own panic are what is left.
+func fail(r *report.Reporter, err error) {
+	step := "init"
+	if be := (*boot.Error)(nil); errors.As(err, &be) {
+		step, err = be.Step, be.Err
+	}
+	delay := boot.PanicDelay()
+	r.Fatal(step, fmt.Errorf("%w; restarting in %s", err, delay))
+	<-time.After(delay)
+	power.Sync(5 * time.Second)
+	err = power.Do(power.Reboot)
+	panic(err)
+}

@@ -1,0 +1,193 @@
+// Package cgroup makes, limits, watches and kills control groups (cgroup v2).
+package cgroup
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Root is where cgroup2 is mounted.
+const Root = "/sys/fs/cgroup"
+
+// Group is a control group's directory.
+type Group struct{ dir string }
+
+// Make makes a group and its parents; each parent hands all its controllers
+// down.
+func Make(path string) (Group, error) {
+	g := Group{Root}
+	for _, part := range strings.Split(strings.Trim(path, "/"), "/") {
+		if err := g.delegate(); err != nil {
+			return Group{}, err
+		}
+		g.dir = filepath.Join(g.dir, part)
+		if err := os.Mkdir(g.dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+			return Group{}, fmt.Errorf("make cgroup: %w", err)
+		}
+	}
+	return g, nil
+}
+
+func (g Group) delegate() error {
+	b, err := os.ReadFile(filepath.Join(g.dir, "cgroup.controllers"))
+	if err != nil {
+		return fmt.Errorf("read controllers: %w", err)
+	}
+	var all []string
+	for _, c := range strings.Fields(string(b)) {
+		all = append(all, "+"+c)
+	}
+	return g.Set("cgroup.subtree_control", strings.Join(all, " "))
+}
+
+// Dir is the group's directory.
+func (g Group) Dir() string { return g.dir }
+
+// Set writes one of the group's files.
+func (g Group) Set(file, value string) error {
+	if err := os.WriteFile(filepath.Join(g.dir, file), []byte(value), 0o644); err != nil {
+		return fmt.Errorf("set cgroup: %w", err)
+	}
+	return nil
+}
+
+// Join moves a process into the group.
+func (g Group) Join(pid int) error { return g.Set("cgroup.procs", strconv.Itoa(pid)) }
+
+// Open opens the directory for SysProcAttr.CgroupFD.
+func (g Group) Open() (*os.File, error) { return os.Open(g.dir) }
+
+// Kill sends SIGKILL to every process in the group and below it.
+func (g Group) Kill() error { return g.Set("cgroup.kill", "1") }
+
+// Populated tells whether a process lives in the group or below it. A group
+// that is gone has none.
+func (g Group) Populated() (bool, error) {
+	n, err := g.Event("cgroup.events", "populated")
+	return n != 0, err
+}
+
+// OOMKills counts the group's processes that the OOM killer ended.
+func (g Group) OOMKills() (int64, error) { return g.Event("memory.events", "oom_kill") }
+
+// Event reads one counter of a flat keyed file.
+func (g Group) Event(file, key string) (int64, error) {
+	f, err := os.Open(filepath.Join(g.dir, file))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	s := bufio.NewScanner(f)
+	for s.Scan() {
+		if k, v, ok := strings.Cut(s.Text(), " "); ok && k == key {
+			return strconv.ParseInt(v, 10, 64)
+		}
+	}
+	return 0, s.Err()
+}
+
+// Procs lists the processes of the group itself.
+func (g Group) Procs() ([]int, error) {
+	b, err := os.ReadFile(filepath.Join(g.dir, "cgroup.procs"))
+	if err != nil {
+		return nil, err
+	}
+	var pids []int
+	for _, s := range strings.Fields(string(b)) {
+		pid, err := strconv.Atoi(s)
+		if err != nil {
+			return nil, err
+		}
+		pids = append(pids, pid)
+	}
+	return pids, nil
+}
+
+// Of tells which group a process is in, as a path below Root.
+func Of(pid int) (string, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+	if err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(string(b)) {
+		if path, ok := strings.CutPrefix(strings.TrimSpace(line), "0::"); ok {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("process %d is in no cgroup v2", pid)
+}
+
+// Empty ends every process below a path: SIGTERM to all, cgroup.kill at the
+// limit. It returns how many had to be killed. A group that does not exist is
+// empty.
+func Empty(path string, limit time.Duration) (killed int, err error) {
+	g := Group{filepath.Join(Root, path)}
+	pids, err := g.tree()
+	if err != nil {
+		return 0, err
+	}
+	for _, pid := range pids {
+		_ = unix.Kill(pid, unix.SIGTERM) // one that has ended meanwhile is what we want
+	}
+	if ok, err := g.waitEmpty(limit); ok || err != nil {
+		return 0, err
+	}
+	if pids, err = g.tree(); err != nil {
+		return 0, err
+	}
+	if err := g.Kill(); err != nil {
+		return 0, err
+	}
+	if ok, err := g.waitEmpty(limit); !ok {
+		return len(pids), errors.Join(err, fmt.Errorf("cgroup %s still has processes %s after SIGKILL", path, limit))
+	}
+	return len(pids), nil
+}
+
+// tree lists the processes of the group and all below it.
+func (g Group) tree() ([]int, error) {
+	var all []int
+	err := filepath.WalkDir(g.dir, func(path string, e fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil || !e.IsDir() {
+			return err
+		}
+		pids, err := Group{path}.Procs()
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENODEV) {
+			return err
+		}
+		all = append(all, pids...)
+		return nil
+	})
+	return all, err
+}
+
+func (g Group) waitEmpty(limit time.Duration) (bool, error) {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.After(limit); ; {
+		full, err := g.Populated()
+		if err != nil || !full {
+			return err == nil, err
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			return false, nil
+		}
+	}
+}

@@ -1,0 +1,60 @@
+// Package containerd is the container runtime's service: its specification, its configuration, and the network of pods without a cluster.
+package containerd
+
+import (
+	_ "embed"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// Where the files belong on the root file system.
+const (
+	ConfigFile = "/etc/containerd/config.toml"
+	CNIFile    = "/etc/cni/net.d/99-holdfast.conflist"
+	ImagesDir  = "/usr/share/holdfast/images"
+	Socket     = "/run/containerd/containerd.sock"
+)
+
+//go:embed config.toml
+var config string
+
+//go:embed 99-holdfast.conflist
+var conflist string
+
+// Config returns containerd's configuration with the image that holds a pod's namespaces.
+func Config(pauseImage string) string {
+	return strings.ReplaceAll(config, "@PAUSE@", pauseImage)
+}
+
+// DefaultCNI returns the network that pods have until a cluster brings its own:
+// a bridge with masquerading and host ports, by nftables alone. The firewall
+// plugin is not in it: it knows only iptables and firewalld. Leases are in
+// /run, because no pod outlives a boot.
+func DefaultCNI() string { return conflist }
+
+// Spec returns the service. Containers live in /kubepods and shims must outlive
+// a restart of containerd, so stopping it signals the main process only. It
+// has no noNewPrivileges, which every container would inherit. CRI listens on
+// the loopback address, which netd brings up.
+func Spec() *specs.Spec {
+	oomScore := -999
+	return &specs.Spec{
+		Version: specs.Version,
+		Process: &specs.Process{
+			Args: []string{"/usr/bin/containerd", "--config", ConfigFile},
+			Env:  []string{"PATH=/usr/bin:/usr/sbin:/bin:/sbin"},
+			Cwd:  "/",
+			// Go raises its own soft limit and gives children the old one back.
+			Rlimits:     []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 1024, Hard: 1 << 19}},
+			OOMScoreAdj: &oomScore,
+		},
+		Linux: &specs.Linux{CgroupsPath: "/system/containerd"},
+		Annotations: map[string]string{
+			"holdfast.requires": "netd",
+			"holdfast.type":     "notify",
+			"holdfast.stop":     "main",
+			"holdfast.critical": "true",
+		},
+	}
+}
