@@ -1,9 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -18,6 +18,8 @@ import (
 	"holdfast/rootfs/image"
 	"holdfast/rootfs/initrd"
 	"holdfast/rootfs/keys"
+	"holdfast/rootfs/manifest"
+	"holdfast/rootfs/sbom"
 	"holdfast/rootfs/slot"
 	"holdfast/rootfs/tree"
 )
@@ -38,7 +40,7 @@ var toolPackages = []string{
 
 type options struct {
 	series, version, out, keys, posture, only string
-	reproduce                                 bool
+	reproduce, again                          bool
 }
 
 // builder carries results from step to step.
@@ -52,7 +54,6 @@ type builder struct {
 	keys       *keys.Keys
 	root       *image.Root
 	uki        []byte
-	sizes      []size
 }
 
 // step is one part of the build; the last ones take seconds and always run.
@@ -113,8 +114,36 @@ func (b *builder) makeKeys(context.Context) (err error) {
 			return err
 		}
 	}
-	b.keys, err = keys.Load(dir)
-	return err
+	if b.keys, err = keys.Load(dir); err != nil {
+		return err
+	}
+	return link(dir, filepath.Join(b.out, "keys"))
+}
+
+// link makes or redirects a symbolic link.
+func link(target, at string) error {
+	target, err := filepath.Abs(target)
+	if err != nil {
+		return err
+	}
+	if old, err := os.Readlink(at); err == nil && old == target {
+		return nil
+	}
+	if err := os.RemoveAll(at); err != nil {
+		return err
+	}
+	return os.Symlink(target, at)
+}
+
+// linkRoot gives the root, which stays in the cache, its place among the results.
+func (b *builder) linkRoot() error {
+	dir := filepath.Dir(b.root.Image)
+	for _, path := range []string{b.root.Image, b.root.Tree, filepath.Join(dir, sbomFile)} {
+		if err := link(path, filepath.Join(b.out, filepath.Base(path))); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (b *builder) fetchTools(ctx context.Context) (err error) {
@@ -165,7 +194,10 @@ func (b *builder) makeRoot(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	key := cache.Key(append(image.ErofsOptions(), digest, b.tools.Root)...)
+	if b.again {
+		return b.makeRootAgain(ctx, t)
+	}
+	key := cache.Key(append(image.ErofsOptions(), digest, b.tools.Root, b.kernel.Version)...)
 	dir, err := cache.Get(ctx, "root", key, func(ctx context.Context, dir string) error {
 		return b.packRoot(ctx, t, dir)
 	})
@@ -175,7 +207,16 @@ func (b *builder) makeRoot(ctx context.Context) error {
 	if b.root, err = image.OpenRoot(dir); err != nil {
 		return err
 	}
-	return b.writeSBOM(t)
+	return b.linkRoot()
+}
+
+// makeRootAgain packs the root without the cache.
+func (b *builder) makeRootAgain(ctx context.Context, t *tree.Tree) (err error) {
+	if err := b.packRoot(ctx, t, b.out); err != nil {
+		return err
+	}
+	b.root, err = image.OpenRoot(b.out)
+	return err
 }
 
 func (b *builder) packRoot(ctx context.Context, t *tree.Tree, out string) error {
@@ -221,7 +262,7 @@ func (b *builder) makeUKI(context.Context) error {
 		return err
 	}
 	// A signature carries its time; an unchanged image keeps the one it has.
-	signed := filepath.Join(b.out, slot.Entry{Version: b.version}.FileName())
+	signed := b.signedUKI()
 	err = unlessMade(signed, cache.Key(string(unsigned), string(b.keys.DB.Cert.Raw)), func() error {
 		pe, err := b.signer().Sign(unsigned)
 		if err != nil {
@@ -234,6 +275,10 @@ func (b *builder) makeUKI(context.Context) error {
 	}
 	b.uki, err = os.ReadFile(signed)
 	return err
+}
+
+func (b *builder) signedUKI() string {
+	return filepath.Join(b.out, slot.Entry{Version: b.version}.FileName())
 }
 
 // unlessMade makes a file unless it was made from the same inputs before. The
@@ -267,7 +312,7 @@ func (b *builder) tool(path string) ([]byte, error) {
 }
 
 func (b *builder) signer() image.Signer {
-	return image.Signer{Key: b.keys.DB.Key, Cert: b.keys.DB.Cert}
+	return image.Signer{Key: b.keys.DB.Signer, Cert: b.keys.DB.Cert}
 }
 
 // diskBytes is what a disk image takes before the first boot makes its state
@@ -296,36 +341,24 @@ func (b *builder) makeDisk(ctx context.Context) error {
 	})
 }
 
-// manifest says what was built.
-type manifest struct {
-	Version  string `json:"version"`
-	Kernel   string `json:"kernel"`
-	RootHash string `json:"rootHash"`
-	Sizes    []size `json:"sizes"`
-}
-
-type size struct {
-	Name  string `json:"name"`
-	Bytes int64  `json:"bytes"`
-}
-
+// writeManifest says what was built, in a fixed order.
 func (b *builder) writeManifest(context.Context) error {
-	m := manifest{Version: b.version, Kernel: b.kernel.Version, RootHash: hex.EncodeToString(b.root.Hash[:])}
-	for name, path := range map[string]string{
-		"root": b.root.Image, "verity": b.root.Tree, "kernel": b.kernel.Image, "init": b.own["init"], "holdfastd": b.own["holdfastd"],
+	m := manifest.Manifest{Version: b.version, Kernel: b.kernel.Version, RootHash: hex.EncodeToString(b.root.Hash[:])}
+	for _, part := range [][2]string{
+		{"root", b.root.Image}, {"verity", b.root.Tree}, {"kernel", b.kernel.Image}, {"uki", b.signedUKI()},
+		{"init", b.own["init"]}, {"holdfastd", b.own["holdfastd"]},
 	} {
-		st, err := os.Stat(path)
+		st, err := os.Stat(part[1])
 		if err != nil {
 			return err
 		}
-		m.Sizes = append(m.Sizes, size{name, st.Size()})
+		m.Sizes = append(m.Sizes, manifest.Size{Name: part[0], Bytes: st.Size()})
 	}
-	m.Sizes = append(m.Sizes, size{"uki", int64(len(b.uki))})
-	data, err := json.MarshalIndent(m, "", "  ")
+	data, err := m.Encode()
 	if err != nil {
 		return err
 	}
-	return replace(filepath.Join(b.out, "manifest.json"), append(data, '\n'))
+	return replace(filepath.Join(b.out, "manifest.json"), data)
 }
 
 // replace writes a file so that it is never seen half-written.

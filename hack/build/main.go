@@ -3,7 +3,7 @@
 // It installs the host packages that it needs, fetches and builds the kernel,
 // the components and the root's Debian packages (all cached), and assembles
 // root, UKI and disk under build/. With -keys it makes only the development
-// keys; with -reproduce it builds twice and compares.
+// keys; with -reproduce it builds the kernel twice and compares.
 package main
 
 import (
@@ -26,6 +26,7 @@ func main() {
 	flag.StringVar(&o.posture, "posture", "enforce", "what an unmet posture does: enforce or report")
 	flag.StringVar(&o.only, "only", "", "stop after: packages, keys, kernel, components")
 	flag.BoolVar(&o.reproduce, "reproduce", false, "build the kernel twice and compare")
+	flag.BoolVar(&o.again, "again", false, "make the root anew, whatever the cache has")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

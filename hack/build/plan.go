@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"holdfast/rootfs/sbom"
 	"holdfast/rootfs/tree"
 	"holdfast/services"
 	"holdfast/services/containerd"
@@ -113,5 +112,3 @@ func (b *builder) addImages(t *tree.Tree) error {
 	}
 	return nil
 }
-
-var _ = sbom.Document{}

@@ -16,11 +16,11 @@ import (
 	"path"
 	"path/filepath"
 
+	"holdfast/rootfs/authenticode"
 	"holdfast/rootfs/esp"
 	"holdfast/rootfs/gpt"
 	"holdfast/rootfs/slot"
 	"holdfast/rootfs/uki"
-	"holdfast/rootfs/uki/authenticode"
 	"holdfast/rootfs/verity"
 )
 
@@ -62,11 +62,16 @@ func (r *Root) hashFile() string { return r.Image + ".roothash" }
 // MakeRoot packs a directory as EROFS by mkfs.erofs, and makes its hash tree,
 // in another directory. All files belong to root and carry Epoch.
 func MakeRoot(ctx context.Context, mkfs func(ctx context.Context, args ...string) *exec.Cmd, dir, out string) (*Root, error) {
-	r := rootIn(out)
-	cmd := mkfs(ctx, append(ErofsOptions(), r.Image, dir)...)
+	cmd := mkfs(ctx, append(ErofsOptions(), rootIn(out).Image, dir)...)
 	if text, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("make EROFS: %w: %s", err, bytes.TrimSpace(text))
 	}
+	return HashRoot(out)
+}
+
+// HashRoot makes the hash tree of the root image in a directory.
+func HashRoot(dir string) (*Root, error) {
+	r := rootIn(dir)
 	if err := r.hash(); err != nil {
 		return nil, fmt.Errorf("make hash tree: %w", err)
 	}

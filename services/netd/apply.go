@@ -69,7 +69,7 @@ func unbind(index int, l *Lease) error {
 func removeRoutes(index int, keep map[string]bool) error {
 	ours := &netlink.Route{LinkIndex: index, Protocol: unix.RTPROT_DHCP}
 	routes, err := netlink.RouteListFiltered(netlink.FAMILY_V4, ours, netlink.RT_FILTER_OIF|netlink.RT_FILTER_PROTOCOL)
-	if err != nil {
+	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) { // others' routes change all the time
 		return fmt.Errorf("list routes: %w", err)
 	}
 	for _, r := range routes {

@@ -2,6 +2,7 @@ package netd
 
 import (
 	"encoding/binary"
+	"fmt"
 	"net/netip"
 	"strings"
 	"time"
@@ -87,25 +88,29 @@ func names(b []byte) []string {
 // RTNLGRP_ND_USEROPT (linux/rtnetlink.h), which x/sys/unix has not.
 const groupNDUserOpt = 20
 
-// watchAdverts sends what router advertisements say, until the socket is closed.
+// watchAdverts sends what router advertisements say, and closes the channel
+// when it can hear no more.
 func watchAdverts(to chan<- advert, done <-chan struct{}) (*nl.NetlinkSocket, error) {
 	s, err := nl.Subscribe(unix.NETLINK_ROUTE, groupNDUserOpt)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("listen to router advertisements: %w", err)
 	}
 	go func() {
+		defer close(to)
 		for {
 			messages, from, err := s.Receive()
 			if err != nil {
-				return // closed; a lost message comes again with the next advertisement
+				return
 			}
 			for _, m := range messages {
-				if a, ok := parseAdvert(m.Data); ok && from.Pid == nl.PidKernel && m.Header.Type == unix.RTM_NEWNDUSEROPT {
-					select {
-					case to <- a:
-					case <-done:
-						return
-					}
+				a, ok := parseAdvert(m.Data)
+				if !ok || from.Pid != nl.PidKernel || m.Header.Type != unix.RTM_NEWNDUSEROPT {
+					continue
+				}
+				select {
+				case to <- a:
+				case <-done:
+					return
 				}
 			}
 		}

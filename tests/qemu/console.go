@@ -113,7 +113,7 @@ func (c *console) putEscape(ch byte) {
 
 // flush ends the line that is being received; an empty one is not kept.
 func (c *console) flush() {
-	text := strings.TrimRight(string(c.partial), " \t")
+	text := strings.ToValidUTF8(strings.TrimRight(string(c.partial), " \t"), "?")
 	c.partial = c.partial[:0]
 	if text == "" || len(c.lines) == maxLines {
 		return

@@ -3,7 +3,7 @@ package main
 // The plugins of the node. Against upstream's builtins these are left out:
 //
 //   - snapshotters and differs for btrfs, zfs, devmapper, blockfile and EROFS: /var is ext4, overlayfs is what runs;
-//   - OTLP tracing: its exporters are a third of the daemon's dependencies;
+//   - OTLP tracing: the node exports no traces;
 //   - the cgroup task monitors: kubelet reads the same numbers through CRI;
 //   - NRI: CRI runs without it, and with it any process that reaches its socket can rewrite containers;
 //   - opt: it wants to write to /opt, which is read-only;

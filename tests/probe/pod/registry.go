@@ -1,0 +1,96 @@
+package pod
+
+import (
+	"archive/tar"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/registry"
+)
+
+// Registry serves the probe's image on 127.0.0.1 until the test ends, and
+// returns its address.
+func Registry(t testing.TB) string {
+	t.Helper()
+	files, err := readArchive(image(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	t.Cleanup(server.Close)
+	if err := push(server.URL, files); err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimPrefix(server.URL, "http://")
+}
+
+// readArchive returns the files of an OCI image layout in a tar file.
+func readArchive(path string) (map[string][]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	files := map[string][]byte{}
+	for r := tar.NewReader(f); ; {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return files, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", path, err)
+		}
+		if files[h.Name], err = io.ReadAll(r); err != nil {
+			return nil, fmt.Errorf("read %s: %w", path, err)
+		}
+	}
+}
+
+// push uploads the blobs and then the manifest that the layout's index names.
+func push(url string, files map[string][]byte) error {
+	var index struct {
+		Manifests []struct{ MediaType, Digest string }
+	}
+	if err := json.Unmarshal(files["index.json"], &index); err != nil || len(index.Manifests) != 1 {
+		return fmt.Errorf("read index.json: %d manifests, error %v; expected one", len(index.Manifests), err)
+	}
+	repository, tag, _ := strings.Cut(imageName, ":")
+	_, repository, _ = strings.Cut(repository, "/")
+	base := url + "/v2/" + repository
+	for name, content := range files {
+		if hex, ok := strings.CutPrefix(name, "blobs/sha256/"); ok {
+			if err := send(http.MethodPost, base+"/blobs/uploads/?digest=sha256:"+hex, "application/octet-stream", content); err != nil {
+				return err
+			}
+		}
+	}
+	m := index.Manifests[0]
+	return send(http.MethodPut, base+"/manifests/"+tag, m.MediaType, files["blobs/"+strings.Replace(m.Digest, ":", "/", 1)])
+}
+
+func send(method, url, mediaType string, content []byte) error {
+	req, err := http.NewRequest(method, url, bytes.NewReader(content))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", mediaType)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusCreated {
+		text, _ := io.ReadAll(resp.Body) // the status is the error; the text only explains it
+		return fmt.Errorf("%s %s: %s: %s", method, url, resp.Status, text)
+	}
+	return nil
+}
