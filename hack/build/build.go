@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/hex"
 	"fmt"
@@ -19,7 +18,6 @@ import (
 	"holdfast/rootfs/initrd"
 	"holdfast/rootfs/keys"
 	"holdfast/rootfs/manifest"
-	"holdfast/rootfs/sbom"
 	"holdfast/rootfs/slot"
 	"holdfast/rootfs/tree"
 )
@@ -135,17 +133,6 @@ func link(target, at string) error {
 	return os.Symlink(target, at)
 }
 
-// linkRoot gives the root, which stays in the cache, its place among the results.
-func (b *builder) linkRoot() error {
-	dir := filepath.Dir(b.root.Image)
-	for _, path := range []string{b.root.Image, b.root.Tree, filepath.Join(dir, sbomFile)} {
-		if err := link(path, filepath.Join(b.out, filepath.Base(path))); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 func (b *builder) fetchTools(ctx context.Context) (err error) {
 	if b.tools, err = debian.Fetch(ctx, suite, toolPackages); err != nil {
 		return err
@@ -183,59 +170,6 @@ func (b *builder) buildPrograms(ctx context.Context) error {
 		b.own[path.Base(p)] = filepath.Join(bin, path.Base(p))
 	}
 	return nil
-}
-
-func (b *builder) makeRoot(ctx context.Context) error {
-	t, err := b.plan()
-	if err != nil {
-		return err
-	}
-	digest, err := t.Digest()
-	if err != nil {
-		return err
-	}
-	if b.again {
-		return b.makeRootAgain(ctx, t)
-	}
-	key := cache.Key(append(image.ErofsOptions(), digest, b.tools.Root, b.kernel.Version)...)
-	dir, err := cache.Get(ctx, "root", key, func(ctx context.Context, dir string) error {
-		return b.packRoot(ctx, t, dir)
-	})
-	if err != nil {
-		return err
-	}
-	if b.root, err = image.OpenRoot(dir); err != nil {
-		return err
-	}
-	return b.linkRoot()
-}
-
-// makeRootAgain packs the root without the cache.
-func (b *builder) makeRootAgain(ctx context.Context, t *tree.Tree) (err error) {
-	if err := b.packRoot(ctx, t, b.out); err != nil {
-		return err
-	}
-	b.root, err = image.OpenRoot(b.out)
-	return err
-}
-
-func (b *builder) packRoot(ctx context.Context, t *tree.Tree, out string) error {
-	dir, err := os.MkdirTemp(b.out, "root-*")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	if err := t.Write(dir); err != nil {
-		return err
-	}
-	if err := os.Chmod(dir, 0o755); err != nil {
-		return err
-	}
-	mkfs := func(ctx context.Context, args ...string) *exec.Cmd {
-		return b.tools.Command(ctx, "mkfs.erofs", args...)
-	}
-	_, err = image.MakeRoot(ctx, mkfs, dir, out)
-	return err
 }
 
 func (b *builder) makeUKI(context.Context) error {

@@ -111,7 +111,12 @@ func downloadSource(ctx context.Context, dir, suite, pkg, version, sha256 string
 	if _, err := a.run(ctx, work, "source", "--tar-only", "--download-only", pkg+"="+version); err != nil {
 		return err
 	}
-	tarballs, err := filepath.Glob(filepath.Join(work, "*.orig.tar.*"))
+	return keepPinned(work, dir, sha256)
+}
+
+// keepPinned moves the tarball in from that has the digest to the directory to.
+func keepPinned(from, to, sha256 string) error {
+	tarballs, err := filepath.Glob(filepath.Join(from, "*.orig.tar.*"))
 	if err != nil {
 		return err
 	}
@@ -122,7 +127,7 @@ func downloadSource(ctx context.Context, dir, suite, pkg, version, sha256 string
 			return err
 		}
 		if sum == sha256 {
-			return os.Rename(path, filepath.Join(dir, filepath.Base(path)))
+			return os.Rename(path, filepath.Join(to, filepath.Base(path)))
 		}
 		got = append(got, filepath.Base(path)+" "+sum)
 	}

@@ -71,23 +71,37 @@ func TestFetch(t *testing.T) {
 	}
 }
 
-func TestFetchNamesWhatIsMissing(t *testing.T) {
-	_, err := Fetch(t.Context(), "trixie", []string{"no-such-package"})
-	if err == nil || !strings.Contains(err.Error(), "no-such-package") {
-		t.Errorf("Fetch of an unknown package: %v", err)
+// TestSource needs the network once; the cache answers after that.
+func TestSource(t *testing.T) {
+	const pinned = "31e066137a962676e89f69d1b65382de95a7ef7d914b8cb956f41ea72e0f516b"
+	tarball, err := Source(t.Context(), "trixie", "hello", "2.10-5", pinned)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sum, err := cache.FileKey(tarball); err != nil || sum != pinned {
+		t.Errorf("digest of %s: %s, %v", tarball, sum, err)
+	}
+	t.Setenv("PATH", "")
+	if again, err := Source(t.Context(), "trixie", "hello", "2.10-5", pinned); err != nil || again != tarball {
+		t.Errorf("second Source: %q, %v", again, err)
 	}
 }
 
-func TestSource(t *testing.T) {
-	root := t.TempDir()
-	t.Setenv("HOLDFAST_CACHE", root)
-	const version = "1.21"
-	wrong := strings.Repeat("0", 64)
-	if _, err := Source(t.Context(), "trixie", "sl", version, wrong); err == nil {
-		t.Error("Source accepted a wrong digest")
+func TestKeepPinned(t *testing.T) {
+	from, to := t.TempDir(), t.TempDir()
+	const digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad" // of "abc"
+	for name, content := range map[string]string{"x_1.orig.tar.xz": "abc", "x_1.orig.tar.gz": "other", "x_1.dsc": "abc"} {
+		if err := os.WriteFile(filepath.Join(from, name), []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if left, _ := filepath.Glob(filepath.Join(root, "source", "*[^k]")); len(left) != 0 {
-		t.Errorf("left behind: %v", left)
+	if err := keepPinned(from, to, strings.Repeat("0", 64)); err == nil || !strings.Contains(err.Error(), digest) {
+		t.Errorf("wrong digest: %v; want an error that says what came", err)
 	}
-	_ = cache.Key
+	if err := keepPinned(from, to, digest); err != nil {
+		t.Error(err)
+	}
+	if got, _ := filepath.Glob(filepath.Join(to, "*")); len(got) != 1 || filepath.Base(got[0]) != "x_1.orig.tar.xz" {
+		t.Errorf("kept %q, want the tarball with the digest", got)
+	}
 }

@@ -73,6 +73,7 @@ func Status(name string) ([]Target, error) { return status(name, 0) }
 func status(name string, flags uint32) ([]Target, error) {
 	buf := encode(name, "", flags, nil)
 	buf = append(buf, make([]byte, maxReply-len(buf))...)
+	header(buf).Data_size = maxReply
 	if err := ioctl(unix.DM_TABLE_STATUS, buf); err != nil {
 		return nil, fmt.Errorf("read status of %s: %w", name, err)
 	}

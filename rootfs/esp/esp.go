@@ -70,23 +70,26 @@ func check(sizeBytes int64, files []File) error {
 	if sizeBytes < MinBytes || sizeBytes%512 != 0 {
 		return fmt.Errorf("size of %d bytes, expected at least %d and a multiple of 512", sizeBytes, MinBytes)
 	}
-	seen := map[string]bool{} // FAT does not tell capitals apart
-	for _, dir := range directories(files) {
-		seen[strings.ToLower(dir)] = true
-	}
 	for _, f := range files {
-		switch lower := strings.ToLower(f.Path); {
-		case f.Path == "" || path.IsAbs(f.Path) || path.Clean(f.Path) != f.Path || strings.HasPrefix(f.Path, "../"):
+		switch {
+		case !filepath.IsLocal(f.Path) || path.Clean(f.Path) != f.Path || f.Path == ".":
 			return fmt.Errorf("path %q, expected one relative to the root", f.Path)
 		case strings.ContainsAny(f.Path, `\:*?"<>|`):
 			return fmt.Errorf("path %q: FAT has no \\ : * ? \" < > | in names", f.Path)
 		case f.Data != nil && f.Source != "":
 			return fmt.Errorf("%s: has both data and a source", f.Path)
-		case seen[lower]:
-			return fmt.Errorf("%s: there is another of that name", f.Path)
-		default:
-			seen[lower] = true
 		}
+	}
+	seen := map[string]bool{} // FAT does not tell capitals apart
+	for _, dir := range directories(files) {
+		seen[strings.ToLower(dir)] = true
+	}
+	for _, f := range files {
+		lower := strings.ToLower(f.Path)
+		if seen[lower] {
+			return fmt.Errorf("%s: there is another of that name", f.Path)
+		}
+		seen[lower] = true
 	}
 	return nil
 }
@@ -132,7 +135,11 @@ func directories(files []File) []string {
 			spelling[strings.ToLower(dir)] = dir
 		}
 	}
-	return slices.Sorted(maps.Values(spelling))
+	var dirs []string
+	for _, lower := range slices.Sorted(maps.Keys(spelling)) {
+		dirs = append(dirs, spelling[lower])
+	}
+	return dirs
 }
 
 // run starts a tool with a fixed clock and none of the user's configuration.

@@ -138,6 +138,8 @@ func TestBuildErrors(t *testing.T) {
 		{"no path", MinBytes, one(File{}), `build ESP: path "", expected one relative to the root`},
 		{"absolute path", MinBytes, one(File{Path: "/EFI"}), `build ESP: path "/EFI", expected`},
 		{"path upwards", MinBytes, one(File{Path: "../EFI"}), `build ESP: path "../EFI", expected`},
+		{"path of the root", MinBytes, one(File{Path: "."}), `build ESP: path ".", expected`},
+		{"path of the root's parent", MinBytes, one(File{Path: ".."}), `build ESP: path "..", expected`},
 		{"path not clean", MinBytes, one(File{Path: "EFI//a"}), `build ESP: path "EFI//a", expected`},
 		{"forbidden character", MinBytes, one(File{Path: "a:b"}), `build ESP: path "a:b": FAT has no`},
 		{"twice", MinBytes, []File{{Path: "efi/a"}, {Path: "EFI/A"}}, "build ESP: efi/a: there is another of that name"},

@@ -106,7 +106,7 @@ func Run(_ context.Context) error {
 	}
 	s := notify.FromEnvironment()
 	for _, f := range faults {
-		err = errors.Join(err, s.Fault("config: %s", f))
+		err = errors.Join(err, s.Fault("%s", f))
 	}
 	return errors.Join(err, s.Ready())
 }
@@ -125,8 +125,8 @@ func (h host) apply() (hostname string, faults []nodeconfig.Fault, err error) {
 	}
 	files, more := Render(c, d)
 	faults = append(faults, more...)
-	if err := h.forgetPinning(); err != nil {
-		return "", nil, err
+	if err := h.forgetPinning(); err != nil { // /var may be full or read-only
+		faults = append(faults, nodeconfig.Fault{Source: "node", Path: "kubelet.cpuManagerPolicy", Text: err.Error()})
 	}
 	return c.Hostname, faults, write(h.run, files)
 }

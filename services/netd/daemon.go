@@ -81,7 +81,11 @@ func (d *daemon) run(ctx context.Context) error {
 	links := make(chan netlink.LinkUpdate)
 	err = netlink.LinkSubscribeWithOptions(links, ctx.Done(), netlink.LinkSubscribeOptions{
 		ListExisting: true, ReceiveBufferSize: 1 << 20, ReceiveBufferForceSize: true, // CNI makes links in bursts
-		ErrorCallback: func(err error) { slog.Warn("link updates", "error", err) },
+		ErrorCallback: func(err error) {
+			if ctx.Err() == nil { // else it is we who closed it
+				slog.Warn("link updates", "error", err)
+			}
+		},
 	})
 	if err != nil {
 		return fmt.Errorf("watch links: %w", err)
@@ -293,7 +297,7 @@ func (d *daemon) path(name string) string { return filepath.Join(d.dir, name) }
 
 func (d *daemon) fault(text string) {
 	slog.Warn("fault", "text", text)
-	if err := d.supervisor.Fault("netd: %s", text); err != nil {
+	if err := d.supervisor.Fault("%s", text); err != nil {
 		slog.Warn("not told", "error", err)
 	}
 }

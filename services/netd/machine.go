@@ -94,8 +94,8 @@ func (m *machine) ended() {
 	m.silent, m.notBefore = 0, 0
 }
 
-// unanswered: nobody said anything.
-func (m *machine) unanswered(now time.Duration, jitter float64) {
+// unanswered: nobody said anything to what was asked.
+func (m *machine) unanswered(asked action, now time.Duration, jitter float64) {
 	m.silent++
 	switch {
 	case m.lease == nil:
@@ -106,6 +106,8 @@ func (m *machine) unanswered(now time.Duration, jitter float64) {
 		m.notBefore = now
 	case now < m.lease.Rebind:
 		m.notBefore = now + m.half(m.lease.Rebind-now)
+	case asked == renew: // T2 came while we waited
+		m.notBefore = now
 	default:
 		m.notBefore = now + m.half(m.lease.End-now)
 	}

@@ -23,15 +23,16 @@ func TestDialogue(t *testing.T) {
 	}
 	defer f.Close()
 	var m machine
+	var asked action
 	var got strings.Builder
 	for s := bufio.NewScanner(f); s.Scan(); {
 		line, _, _ := strings.Cut(s.Text(), " =>")
 		if line == "" || line[0] == '#' {
-			m = machine{}
+			m, asked = machine{}, wait
 			fmt.Fprintln(&got, line)
 			continue
 		}
-		fmt.Fprintf(&got, "%s => %s\n", line, play(t, &m, line))
+		fmt.Fprintf(&got, "%s => %s\n", line, play(t, &m, &asked, line))
 	}
 	want, err := os.ReadFile(file)
 	if err != nil {
@@ -46,7 +47,7 @@ func TestDialogue(t *testing.T) {
 	}
 }
 
-func play(t *testing.T, m *machine, line string) string {
+func play(t *testing.T, m *machine, asked *action, line string) string {
 	f := strings.Fields(line)
 	now, err := time.ParseDuration(f[0])
 	if err != nil || len(f) < 2 {
@@ -64,7 +65,7 @@ func play(t *testing.T, m *machine, line string) string {
 	case "nak":
 		m.refused(now, 0.5)
 	case "silence":
-		m.unanswered(now, 0.5)
+		m.unanswered(*asked, now, 0.5)
 	case "dropped":
 		m.ended()
 	case "tick":
@@ -72,6 +73,7 @@ func play(t *testing.T, m *machine, line string) string {
 		t.Fatalf("unknown event in %q", line)
 	}
 	do, until := m.next(now)
+	*asked = do
 	switch {
 	case do == wait && until == forever:
 		return "wait"
@@ -91,14 +93,14 @@ func testLease(now, length time.Duration) *Lease {
 // Whatever happens, the machine asks at most once a second on average and
 // always has something to do or a moment to wake up.
 func TestNeverBusy(t *testing.T) {
-	for name, answer := range map[string]func(m *machine, now time.Duration){
-		"silence": func(m *machine, now time.Duration) { m.unanswered(now, 0) },
-		"nak":     func(m *machine, now time.Duration) { m.refused(now, 0) },
-		"ack once": func(m *machine, now time.Duration) {
+	for name, answer := range map[string]func(m *machine, asked action, now time.Duration){
+		"silence": func(m *machine, asked action, now time.Duration) { m.unanswered(asked, now, 0) },
+		"nak":     func(m *machine, _ action, now time.Duration) { m.refused(now, 0) },
+		"ack once": func(m *machine, asked action, now time.Duration) {
 			if now < time.Minute {
 				m.granted(testLease(now, shortest))
 			} else {
-				m.unanswered(now, 0)
+				m.unanswered(asked, now, 0)
 			}
 		},
 	} {
@@ -116,7 +118,7 @@ func TestNeverBusy(t *testing.T) {
 					m.ended()
 				default:
 					asked++
-					answer(&m, now)
+					answer(&m, do, now)
 				}
 			}
 			if asked > 200 || asked < 40 {

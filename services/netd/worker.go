@@ -110,7 +110,7 @@ func (w *worker) ask(ctx context.Context, do action) {
 		select {
 		case r := <-results:
 			if ctx.Err() == nil {
-				w.settle(ctx, r.message, r.err)
+				w.settle(ctx, do, r.message, r.err)
 			}
 			return
 		case up := <-w.carrier:
@@ -126,7 +126,7 @@ func (w *worker) ask(ctx context.Context, do action) {
 }
 
 // settle draws the conclusions from an exchange.
-func (w *worker) settle(ctx context.Context, m *dhcpv4.DHCPv4, err error) {
+func (w *worker) settle(ctx context.Context, asked action, m *dhcpv4.DHCPv4, err error) {
 	now := sinceBoot()
 	if err == nil && m.MessageType() == dhcpv4.MessageTypeNak {
 		w.giveUp(ctx, errors.New("server refused the lease"))
@@ -141,7 +141,7 @@ func (w *worker) settle(ctx context.Context, m *dhcpv4.DHCPv4, err error) {
 		if !errors.Is(err, errSilent) {
 			w.check(ctx, err)
 		}
-		w.machine.unanswered(now, rand.Float64())
+		w.machine.unanswered(asked, now, rand.Float64())
 		return
 	}
 	before := w.machine.lease

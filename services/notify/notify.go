@@ -1,7 +1,8 @@
 // Package notify tells the supervisor about this process with sd_notify(3).
 //
 // Beside systemd's READY and STATUS it speaks X_FAULT: something wrong that
-// the service survived, one line that says what and where.
+// the service survived, one line that says what and where. The supervisor adds
+// which service it was.
 package notify
 
 import (

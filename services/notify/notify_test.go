@@ -22,7 +22,7 @@ func TestMessages(t *testing.T) {
 	}{
 		{s.Ready, "READY=1"},
 		{func() error { return s.Status("eth0 %s", "up") }, "STATUS=eth0 up"},
-		{func() error { return s.Fault("netd: %s", "two\nREADY=1") }, "X_FAULT=netd: two READY=1"},
+		{func() error { return s.Fault("eth0: %s", "two\nREADY=1") }, "X_FAULT=eth0: two READY=1"},
 	} {
 		if err := test.send(); err != nil {
 			t.Fatal(err)

@@ -106,7 +106,8 @@ func recallRoot(n *Node) (string, error) {
 	if _, err := parseCmdline(n); err != nil {
 		return "", err
 	}
-	return n.disk.Node(), n.lookForRoot()
+	err := n.lookForRoot()
+	return n.disk.Node(), err
 }
 
 // hostPaths are directories of the read-only root that CNI and CSI

@@ -1,0 +1,267 @@
+// Package kernel configures and builds the kernel, reproducibly, from Debian's pinned source.
+//
+// The same tarball, fragments and tools give the same image byte for byte: time, user, host and build number are
+// constants, and the build runs inside the source tree, so that no path of the build host gets into it.
+package kernel
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"holdfast/hack/cache"
+	"holdfast/hack/debian"
+	"holdfast/kernel/config"
+)
+
+// timestamp is the build time that the kernel reports, a constant.
+const timestamp = "Thu Jan  1 00:00:00 UTC 2026"
+
+// variables are the whole environment of a build, but for PATH: none of the user's settings reach it.
+var variables = []string{
+	"ARCH=x86_64",
+	"KBUILD_BUILD_TIMESTAMP=" + timestamp,
+	"KBUILD_BUILD_USER=holdfast",
+	"KBUILD_BUILD_HOST=holdfast",
+	"KBUILD_BUILD_VERSION=1",
+	"LC_ALL=C",
+	"TZ=UTC",
+}
+
+// Kernel is a built kernel.
+type Kernel struct {
+	Image   string // path of the bzImage
+	Config  string // path of its .config
+	Version string // what uname -r says, "6.18.15-holdfast"
+}
+
+// HostPackages returns the Debian packages that a build needs.
+func HostPackages() []string {
+	return []string{"bc", "bison", "dwarves", "flex", "gcc", "libc6-dev", "libelf-dev", "libssl-dev", "make", "perl", "python3",
+		"xz-utils", "zstd"}
+}
+
+// Build returns the kernel of a series ("" is the default), built when the cache has none from the same tarball,
+// configuration, tools and variables.
+func Build(ctx context.Context, series string) (*Kernel, error) {
+	s, tarball, err := prepare(ctx, series)
+	if err != nil {
+		return nil, err
+	}
+	key, err := buildKey(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := cache.Get(ctx, "kernel", key, func(ctx context.Context, dir string) error {
+		return build(ctx, s, tarball, dir)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("build kernel %s: %w", s.Upstream(), err)
+	}
+	release, err := os.ReadFile(filepath.Join(dir, "release"))
+	if err != nil {
+		return nil, err
+	}
+	return &Kernel{
+		Image:   filepath.Join(dir, "bzImage"),
+		Config:  filepath.Join(dir, "config"),
+		Version: strings.TrimSpace(string(release)),
+	}, nil
+}
+
+// Reproduce builds a series twice, from clean directories with different paths, and fails when the images differ.
+func Reproduce(ctx context.Context, series string) error {
+	s, tarball, err := prepare(ctx, series)
+	if err != nil {
+		return err
+	}
+	var digests [2]string
+	for i, name := range []string{"a", "another-and-longer-path"} {
+		base, err := os.MkdirTemp("", "holdfast-reproduce-")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(base)
+		dir := filepath.Join(base, name)
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return err
+		}
+		if err := build(ctx, s, tarball, dir); err != nil {
+			return fmt.Errorf("build kernel %s in %s: %w", s.Upstream(), dir, err)
+		}
+		if digests[i], err = cache.FileKey(filepath.Join(dir, "bzImage")); err != nil {
+			return err
+		}
+	}
+	if digests[0] != digests[1] {
+		return fmt.Errorf("kernel %s is not reproducible: sha256 %s and %s", s.Upstream(), digests[0], digests[1])
+	}
+	return nil
+}
+
+// Merge returns the options that a series' fragments request and those of the configuration that Kconfig makes of them.
+func Merge(ctx context.Context, series string) (requested, result map[string]string, err error) {
+	s, tarball, err := prepare(ctx, series)
+	if err != nil {
+		return nil, nil, err
+	}
+	text, err := s.Text()
+	if err != nil {
+		return nil, nil, err
+	}
+	if requested, err = config.Parse(text); err != nil {
+		return nil, nil, err
+	}
+	key, err := buildKey(ctx, s)
+	if err != nil {
+		return nil, nil, err
+	}
+	dir, err := cache.Get(ctx, "kernel-config", key, func(ctx context.Context, dir string) error {
+		return mergeOnly(ctx, s, tarball, dir)
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("merge configuration of %s: %w", s.Upstream(), err)
+	}
+	data, err := os.ReadFile(filepath.Join(dir, "config"))
+	if err != nil {
+		return nil, nil, err
+	}
+	result, err = config.Parse(data)
+	return requested, result, err
+}
+
+// prepare finds the series, its host packages and its source.
+func prepare(ctx context.Context, series string) (config.Series, string, error) {
+	s, err := config.Find(series)
+	if err != nil {
+		return s, "", err
+	}
+	if err := debian.Ensure(ctx, HostPackages()); err != nil {
+		return s, "", err
+	}
+	tarball, err := debian.Source(ctx, s.Suite, "linux", s.Version, s.SHA256)
+	return s, tarball, err
+}
+
+// buildKey covers everything that the image depends on: source, configuration, tools and variables.
+func buildKey(ctx context.Context, s config.Series) (string, error) {
+	text, err := s.Text()
+	if err != nil {
+		return "", err
+	}
+	parts := append([]string{s.SHA256, string(text)}, variables...)
+	for _, tool := range [][]string{{"gcc", "--version"}, {"ld", "--version"}, {"pahole", "--version"}, {"zstd", "--version"}} {
+		out, err := exec.CommandContext(ctx, tool[0], tool[1:]...).Output()
+		if err != nil {
+			return "", fmt.Errorf("ask %s for its version: %w", tool[0], err)
+		}
+		parts = append(parts, string(out))
+	}
+	return cache.Key(parts...), nil
+}
+
+// build unpacks, configures and makes the kernel below dir and leaves bzImage, config and release in it.
+func build(ctx context.Context, s config.Series, tarball, dir string) error {
+	src := filepath.Join(dir, "src")
+	if err := unpack(ctx, tarball, src); err != nil {
+		return err
+	}
+	if err := configure(ctx, s, src); err != nil {
+		return err
+	}
+	fmt.Fprintf(os.Stderr, "building Linux %s in %s (about 20 minutes of processor time)\n", s.Upstream(), dir)
+	began := time.Now()
+	jobs := fmt.Sprintf("-j%d", runtime.NumCPU())
+	if err := kmake(ctx, src, jobs, "bzImage"); err != nil {
+		return err
+	}
+	results := map[string]string{"arch/x86/boot/bzImage": "bzImage", ".config": "config", "include/config/kernel.release": "release"}
+	for from, to := range results {
+		if err := os.Rename(filepath.Join(src, from), filepath.Join(dir, to)); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(os.Stderr, "built Linux %s in %v\n", s.Upstream(), time.Since(began).Round(time.Second))
+	return os.RemoveAll(src)
+}
+
+// mergeOnly configures in a tree that has just what Kconfig reads, and leaves config in dir.
+func mergeOnly(ctx context.Context, s config.Series, tarball, dir string) error {
+	src := filepath.Join(dir, "src")
+	patterns := []string{"*/Kconfig*", "*/Makefile*", "*/scripts/*", "*/arch/x86/*", "*/kernel/configs/*"}
+	if err := unpack(ctx, tarball, src, append([]string{"--wildcards"}, patterns...)...); err != nil {
+		return err
+	}
+	if err := configure(ctx, s, src); err != nil {
+		return err
+	}
+	if err := os.Rename(filepath.Join(src, ".config"), filepath.Join(dir, "config")); err != nil {
+		return err
+	}
+	return os.RemoveAll(src)
+}
+
+func unpack(ctx context.Context, tarball, src string, args ...string) error {
+	if err := os.Mkdir(src, 0o755); err != nil {
+		return err
+	}
+	args = append([]string{"-C", src, "--strip-components=1", "--no-same-owner", "-xf", tarball}, args...)
+	if out, err := exec.CommandContext(ctx, "tar", args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("unpack %s: %w: %s", filepath.Base(tarball), err, tail(out))
+	}
+	return nil
+}
+
+// configure makes src/.config: tinyconfig, the fragments over it, and the defaults of what they bring in.
+func configure(ctx context.Context, s config.Series, src string) error {
+	text, err := s.Text()
+	if err != nil {
+		return err
+	}
+	fragment := filepath.Join(src, ".holdfast.config")
+	if err := os.WriteFile(fragment, text, 0o644); err != nil {
+		return err
+	}
+	if err := kmake(ctx, src, "tinyconfig"); err != nil {
+		return err
+	}
+	merge := filepath.Join(src, "scripts/kconfig/merge_config.sh")
+	if err := run(ctx, src, "sh", merge, "-m", ".config", fragment); err != nil {
+		return err
+	}
+	return kmake(ctx, src, "olddefconfig")
+}
+
+func kmake(ctx context.Context, src string, args ...string) error {
+	return run(ctx, src, "nice", append([]string{"make", "-s"}, args...)...)
+}
+
+// run runs a build command in src; the error carries the end of what it said.
+func run(ctx context.Context, src string, name string, args ...string) error {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Dir = src
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + src}, variables...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // make then ends its own children
+	cmd.WaitDelay = 10 * time.Second
+	var output bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &output, &output
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, tail(output.Bytes()))
+	}
+	return nil
+}
+
+// tail returns the last lines of a command's output.
+func tail(output []byte) []byte {
+	const most = 4096
+	if len(output) > most {
+		output = output[len(output)-most:]
+	}
+	return bytes.TrimSpace(output)
+}
