@@ -4,35 +4,29 @@ import (
 	"fmt"
 	"strings"
 
+	"holdfast/hack/node"
 	"holdfast/init/status"
 )
 
 // width is the summary's, in columns.
 const width = 80
 
-// summary is what is told about a node that came up.
-type summary struct {
-	url    string
-	podMs  int64 // when the pod began to serve, since the kernel's start
-	report status.Report
-}
-
-// render shows a summary.
-func render(s summary) string {
+// render is what is told about a node that came up.
+func render(s node.Up) string {
 	var b strings.Builder
-	title := "Holdfast " + s.report.Version + " is up"
-	fmt.Fprintf(&b, "%s%*s\n", title, max(1, width-len(title)), s.url)
+	title := "Holdfast " + s.Report.Version + " is up"
+	fmt.Fprintf(&b, "%s%*s\n", title, max(1, width-len(title)), s.URL)
 	b.WriteString("\nBoot, in seconds since the kernel's start     from       to     took\n")
 	for _, m := range timeline(s) {
 		fmt.Fprintf(&b, "  %-38s%s%s%s\n", m.name, seconds(10, m.fromMs), seconds(9, m.toMs), seconds(9, m.tookMs()))
 	}
-	section(&b, "Posture", posture(s.report.Posture))
-	m := s.report.Memory
+	section(&b, "Posture", posture(s.Report.Posture))
+	m := s.Report.Memory
 	section(&b, "Memory", [][2]string{
 		{"available", fmt.Sprintf("%d of %d MiB", m.AvailableKiB>>10, m.TotalKiB>>10)},
 		{"PID 1", fmt.Sprintf("%.1f MiB", float64(m.InitRSSKiB)/1024)},
 	})
-	section(&b, "Faults", faults(s.report))
+	section(&b, "Faults", faults(s.Report))
 	return b.String()
 }
 
@@ -69,8 +63,8 @@ func (m moment) tookMs() int64 {
 
 // timeline lays the boot out in order. A stage reaches from the end of the one
 // before to its own last step; a service from its stage to its readiness.
-func timeline(s summary) []moment {
-	r := s.report
+func timeline(s node.Up) []moment {
+	r := s.Report
 	moments := []moment{
 		{"firmware", -1, -1, r.Firmware.LoaderStartMs},
 		{"boot loader", -1, -1, r.Firmware.LoaderExecMs - r.Firmware.LoaderStartMs},
@@ -92,7 +86,7 @@ func timeline(s summary) []moment {
 	for _, name := range []string{"containerd", "kubelet"} {
 		moments = append(moments, moment{name + " ready", stage2, readyMs(r, name), 0})
 	}
-	return append(moments, moment{"pod serving", stage2, s.podMs, 0})
+	return append(moments, moment{"pod serving", stage2, s.PodMs, 0})
 }
 
 func readyMs(r status.Report, name string) int64 {

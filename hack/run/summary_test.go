@@ -6,15 +6,16 @@ import (
 	"strings"
 	"testing"
 
+	"holdfast/hack/node"
 	"holdfast/init/status"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
 func TestSummary(t *testing.T) {
-	good := summary{
-		url: "http://127.0.0.1:43210/", podMs: 7412,
-		report: status.Report{
+	good := node.Up{
+		URL: "http://127.0.0.1:43210/", PodMs: 7412,
+		Report: status.Report{
 			Version: "0.1.0", Phase: status.Running,
 			Firmware: status.Firmware{LoaderStartMs: 2310, LoaderExecMs: 2935},
 			Steps: []status.Step{
@@ -30,14 +31,14 @@ func TestSummary(t *testing.T) {
 			Memory: status.Memory{TotalKiB: 2040000, AvailableKiB: 1700000, InitRSSKiB: 6789},
 		},
 	}
-	bad := summary{url: "http://127.0.0.1:1/", podMs: 12000, report: status.Report{
+	bad := node.Up{URL: "http://127.0.0.1:1/", PodMs: 12000, Report: status.Report{
 		Version: "0.1.0", Phase: status.Running,
 		Services: []status.Service{{Name: "kubelet", State: "ready", ReadyMs: 11000, Restarts: 2}},
 		Posture:  status.Posture{Lockdown: "none", Modules: true, State: "tmpfs", Misses: []string{"Secure Boot is off", "no verity under /"}},
 		Faults: []status.Fault{{Source: "config", Text: "fw_cfg line 7: network.interfaces[0].mtu: 80000 is out of range; " +
 			"expected a number from 576 to 65535, and the default was kept"}},
 	}}
-	for name, s := range map[string]summary{"good": good, "bad": bad} {
+	for name, s := range map[string]node.Up{"good": good, "bad": bad} {
 		got, path := render(s), "testdata/"+name+".txt"
 		if *update {
 			if err := os.WriteFile(path, []byte(got), 0o644); err != nil {

@@ -191,3 +191,18 @@ func (g Group) waitEmpty(limit time.Duration) (bool, error) {
 		}
 	}
 }
+
+// Children lists the groups right below a path.
+func Children(path string) ([]string, error) {
+	entries, err := os.ReadDir(filepath.Join(Root, path))
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, e := range entries {
+		if e.IsDir() {
+			out = append(out, filepath.Join(path, e.Name()))
+		}
+	}
+	return out, nil
+}

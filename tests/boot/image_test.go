@@ -84,6 +84,9 @@ func TestRootIsMinimal(t *testing.T) {
 	rel := release.Open(t)
 	dir := t.TempDir()
 	oracle(t, "fsck.erofs", "--extract="+dir, "--overwrite", rel.RootImage())
+	if _, err := os.Stat(filepath.Join(dir, "usr/sbin/init")); err != nil {
+		t.Fatalf("the root was not extracted: %v", err)
+	}
 	for _, name := range []string{"sh", "bash", "dash", "busybox", "sshd", "apt", "dpkg", "python3", "perl", "systemd", "modprobe", "su", "sudo"} {
 		for _, at := range []string{"usr/bin", "usr/sbin", "usr/lib/systemd"} {
 			if _, err := os.Lstat(filepath.Join(dir, at, name)); err == nil {

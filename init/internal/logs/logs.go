@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 const (
@@ -30,16 +31,35 @@ type Log struct {
 	path    string
 	queue   chan []byte
 	dropped atomic.Int64
+	written chan struct{} // closed when the writer has ended
 
-	mu   sync.Mutex
-	ring []byte
+	mu     sync.Mutex
+	ring   []byte
+	closed bool
 }
 
 // New makes a service's log; its files are dir/name.log and dir/name.log.1.
 func New(dir, name string) *Log {
-	l := &Log{path: filepath.Join(dir, name+".log"), queue: make(chan []byte, queueDepth)}
+	l := &Log{path: filepath.Join(dir, name+".log"), queue: make(chan []byte, queueDepth), written: make(chan struct{})}
 	go l.write()
 	return l
+}
+
+// Close writes what is queued and closes the file; it gives up at the limit.
+// Later output reaches memory only.
+func (l *Log) Close(limit time.Duration) error {
+	l.mu.Lock()
+	if !l.closed {
+		l.closed = true
+		close(l.queue)
+	}
+	l.mu.Unlock()
+	select {
+	case <-l.written:
+		return nil
+	case <-time.After(limit):
+		return fmt.Errorf("log %s was not written within %s", l.path, limit)
+	}
 }
 
 // Attach copies r until its end, and closes it.
@@ -61,11 +81,14 @@ func (l *Log) Attach(r io.ReadCloser) {
 
 func (l *Log) add(chunk []byte) {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.ring = append(l.ring, chunk...)
 	if over := len(l.ring) - ringBytes; over > 0 {
 		l.ring = append(l.ring[:0], l.ring[over:]...)
 	}
-	l.mu.Unlock()
+	if l.closed {
+		return
+	}
 	select {
 	case l.queue <- chunk:
 	default:
@@ -91,8 +114,10 @@ func (l *Log) Dropped() int64 { return l.dropped.Load() }
 // write moves the queue into files. A file that can't be written loses its
 // chunk, counted; the next chunk tries again.
 func (l *Log) write() {
+	defer close(l.written)
 	var f *os.File
 	var size int64
+	defer func() { f.Close() }() // a nil file says so, and that is all
 	for chunk := range l.queue {
 		if f != nil && size >= fileBytes {
 			f.Close()

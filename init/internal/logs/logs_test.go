@@ -72,3 +72,24 @@ func TestDropsAreCountedWhereTheDiskIsGone(t *testing.T) {
 	l.add([]byte("12345"))
 	eventually(t, "drop counted", func() bool { return l.Dropped() == 5 })
 }
+
+func TestCloseWritesTheRest(t *testing.T) {
+	dir := t.TempDir()
+	l := New(dir, "a")
+	for range 10 {
+		l.add([]byte("line\n"))
+	}
+	if err := l.Close(10 * time.Second); err != nil {
+		t.Fatal(err)
+	}
+	l.add([]byte("late\n"))
+	if err := l.Close(time.Second); err != nil {
+		t.Errorf("second close: %v", err)
+	}
+	if b, err := os.ReadFile(filepath.Join(dir, "a.log")); err != nil || string(b) != strings.Repeat("line\n", 10) {
+		t.Errorf("%q, %v", b, err)
+	}
+	if l.Tail(1)[0] != "late" {
+		t.Error("late output is not in memory")
+	}
+}

@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"holdfast/kernel/cgroup"
 	"holdfast/kernel/mount"
 	"holdfast/kernel/power"
 	"holdfast/kernel/tpm"
@@ -16,7 +18,6 @@ import (
 
 const (
 	termLimit = 3 * time.Second
-	killLimit = 3 * time.Second
 	syncLimit = 15 * time.Second
 	phasePCR  = 11
 )
@@ -36,32 +37,27 @@ func Now(action power.Action, say func(text string)) error {
 	return power.Do(action)
 }
 
+// endProcesses ends every process but this one. Each was born in a cgroup
+// below the root, where only PID 1 and the kernel's threads live.
 func endProcesses(say func(string)) {
 	_ = unix.Kill(-1, unix.SIGTERM) // fails only when there is none
-	if gone(termLimit) {
-		return
+	groups, err := cgroup.Children("/")
+	if err != nil {
+		say("list cgroups: " + err.Error())
 	}
-	_ = unix.Kill(-1, unix.SIGKILL)
-	if !gone(killLimit) {
-		say("some processes survived SIGKILL")
+	var all sync.WaitGroup
+	for _, g := range groups {
+		all.Go(func() {
+			killed, err := cgroup.Empty(g, termLimit)
+			if err != nil {
+				say(err.Error())
+			}
+			if killed > 0 {
+				say(fmt.Sprintf("%d processes of %s were killed after %s", killed, g, termLimit))
+			}
+		})
 	}
-}
-
-// gone waits until this is the only process. The reaper, elsewhere, collects
-// the others as they end.
-func gone(limit time.Duration) bool {
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.After(limit); ; {
-		if unix.Kill(-1, 0) == unix.ESRCH {
-			return true
-		}
-		select {
-		case <-tick.C:
-		case <-deadline:
-			return false
-		}
-	}
+	all.Wait()
 }
 
 // unmountAll unmounts file systems in reverse order until nothing more comes

@@ -129,9 +129,21 @@ func (s *Supervisor) Run(down <-chan struct{}, limit time.Duration) {
 	}
 }
 
+const closeLimit = 5 * time.Second
+
+// closeLogs lets go of the state volume.
+func (s *Supervisor) closeLogs() {
+	for _, u := range s.units {
+		if err := u.log.Close(closeLimit); err != nil {
+			s.Say(u.Service.Name, err.Error())
+		}
+	}
+}
+
 // stopAll ends all services. A second message on down cuts it short.
 func (s *Supervisor) stopAll(down <-chan struct{}, limit time.Duration) {
 	s.down = true
+	defer s.closeLogs()
 	deadline := time.After(limit)
 	for s.advance(); !s.settled(); s.advance() {
 		select {

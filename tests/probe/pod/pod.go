@@ -2,7 +2,9 @@
 package pod
 
 import (
+	"context"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,17 +22,32 @@ const (
 	mirrorAddr = "10.0.2.100:5000" // on the guest's network
 )
 
-// Install adds to a machine what makes it run the probe: the node's
-// configuration, a way to the registry, and a forward to the probe. extra is
-// further top-level keys of the configuration, in YAML.
+// Install is Prepare for a test.
 func Install(t testing.TB, cfg *qemu.Config, extra string) {
 	t.Helper()
-	cfg.GuestForwards = append(cfg.GuestForwards, qemu.GuestForward{Guest: mirrorAddr, Host: Registry(t)})
-	cfg.Forwards = append(cfg.Forwards, qemu.Forward{Guest: probe.Port})
-	if cfg.FWCfg == nil {
-		cfg.FWCfg = map[string]string{}
+	stop, err := Prepare(t.Context(), t.TempDir(), cfg, extra)
+	if err != nil {
+		t.Fatal(err)
 	}
-	cfg.FWCfg[configKey] = NodeConfig(extra)
+	t.Cleanup(stop)
+}
+
+// Prepare adds to a machine what makes it run the probe: the node's
+// configuration, a way to the registry, and a forward to the probe. extra is
+// further top-level keys of the configuration, in YAML. The program is built in
+// dir. The registry serves until stop is called.
+func Prepare(ctx context.Context, dir string, cfg *qemu.Config, extra string) (stop func(), err error) {
+	addr, stop, err := serve(ctx, dir)
+	if err != nil {
+		return nil, fmt.Errorf("prepare probe: %w", err)
+	}
+	cfg.GuestForwards = append(cfg.GuestForwards, qemu.GuestForward{Guest: mirrorAddr, Host: addr})
+	cfg.Forwards = append(cfg.Forwards, qemu.Forward{Guest: probe.Port})
+	fwCfg := map[string]string{} // not the caller's map
+	maps.Copy(fwCfg, cfg.FWCfg)
+	fwCfg[configKey] = NodeConfig(extra)
+	cfg.FWCfg = fwCfg
+	return stop, nil
 }
 
 // Client talks to the probe of a machine that Install prepared.
@@ -62,27 +79,22 @@ staticPods:
 %s`, strings.Split(imageName, "/")[0], mirrorAddr, imageName, extra)
 }
 
-// image builds the probe's program and image, and returns the image's archive.
-func image(t testing.TB) string {
-	t.Helper()
-	dir := t.TempDir()
+// image builds the probe's program and image in dir, and returns the image's archive.
+func image(ctx context.Context, dir string) (string, error) {
 	program := filepath.Join(dir, "probe")
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", program, "holdfast/tests/probe/cmd")
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", program, "holdfast/tests/probe/cmd")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH=amd64", "GOOS=linux")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build probe: %v: %s", err, out)
+		return "", fmt.Errorf("build program: %w: %s", err, out)
 	}
 	content, err := os.ReadFile(program)
 	if err != nil {
-		t.Fatal(err)
+		return "", err
 	}
 	img, err := oci.New(imageName, "0:0", []string{"/probe"}, oci.File{Path: "probe", Mode: 0o755, Data: content})
 	if err != nil {
-		t.Fatal(err)
+		return "", err
 	}
 	archive := filepath.Join(dir, "probe.tar")
-	if err := img.Write(archive); err != nil {
-		t.Fatal(err)
-	}
-	return archive
+	return archive, img.Write(archive)
 }

@@ -3,34 +3,43 @@ package pod
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log"
+	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"strings"
-	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/registry"
 )
 
-// Registry serves the probe's image on 127.0.0.1 until the test ends, and
-// returns its address.
-func Registry(t testing.TB) string {
-	t.Helper()
-	files, err := readArchive(image(t))
+// serve serves the probe's image on 127.0.0.1 until stop is called.
+func serve(ctx context.Context, dir string) (addr string, stop func(), err error) {
+	archive, err := image(ctx, dir)
 	if err != nil {
-		t.Fatal(err)
+		return "", nil, err
 	}
-	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
-	t.Cleanup(server.Close)
-	if err := push(server.URL, files); err != nil {
-		t.Fatal(err)
+	files, err := readArchive(archive)
+	if err != nil {
+		return "", nil, err
 	}
-	return strings.TrimPrefix(server.URL, "http://")
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", nil, err
+	}
+	server := &http.Server{Handler: registry.New(registry.Logger(log.New(io.Discard, "", 0))), ReadHeaderTimeout: 10 * time.Second}
+	go server.Serve(listener) // it ends by stop
+	addr = listener.Addr().String()
+	if err := push("http://"+addr, files); err != nil {
+		server.Close()
+		return "", nil, err
+	}
+	return addr, func() { server.Close() }, nil
 }
 
 // readArchive returns the files of an OCI image layout in a tar file.

@@ -2,14 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 
-	"holdfast/rootfs/keys"
+	"holdfast/hack/node"
 	"holdfast/tests/qemu"
 )
 
@@ -21,9 +19,12 @@ func startNode(ctx context.Context, o options, out io.Writer) (*qemu.VM, error) 
 	if err := os.MkdirAll(o.dir, 0o755); err != nil {
 		return nil, err
 	}
-	vars, err := variables(ctx, o, out)
-	if err != nil {
-		return nil, err
+	vars := o.vars
+	if vars == "" {
+		var err error
+		if vars, err = node.Variables(ctx, o.disk, out); err != nil {
+			return nil, err
+		}
 	}
 	disk, err := stateDisk(ctx, o, out)
 	if err != nil {
@@ -32,7 +33,7 @@ func startNode(ctx context.Context, o options, out io.Writer) (*qemu.VM, error) 
 	cfg := qemu.Config{
 		Disk: disk, InPlace: true, Cache: "writeback", Vars: vars, TPMDir: filepath.Join(o.dir, "tpm"),
 		MemoryMiB: o.memoryMiB, CPUs: o.cpus, Reboot: !o.once,
-		Forwards: []qemu.Forward{{Guest: podPort, Host: o.port}}, Console: console(out),
+		Forwards: []qemu.Forward{{Guest: node.PodPort, Host: o.port}}, Console: console(out),
 	}
 	if o.config != "" {
 		content, err := os.ReadFile(o.config)
@@ -41,26 +42,8 @@ func startNode(ctx context.Context, o options, out io.Writer) (*qemu.VM, error) 
 		}
 		cfg.FWCfg = map[string]string{"opt/holdfast/config": string(content)}
 	}
+	fmt.Fprintln(out, node.Starting)
 	return qemu.Start(ctx, cfg)
-}
-
-// variables returns firmware variables with the disk's keys enrolled.
-func variables(ctx context.Context, o options, out io.Writer) (string, error) {
-	if o.vars != "" {
-		return o.vars, nil
-	}
-	dir := filepath.Dir(o.disk)
-	k, err := keys.Load(filepath.Join(dir, "keys"))
-	if err != nil {
-		return "", err
-	}
-	ctx, cancel := context.WithTimeout(ctx, o.timeout)
-	defer cancel()
-	path := filepath.Join(dir, "vars-"+k.ID()+".fd")
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		fmt.Fprintln(out, "Enrolling the Secure Boot keys, once.")
-	}
-	return qemu.EnrolledVars(ctx, o.disk, k.ID(), dir)
 }
 
 // stateDisk returns the overlay that keeps what the node wrote. One that

@@ -1,0 +1,173 @@
+package boot
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"holdfast/init/status"
+	"holdfast/tests/probe"
+	"holdfast/tests/probe/pod"
+	"holdfast/tests/qemu"
+	"holdfast/tests/release"
+)
+
+// inside boots a node with the probe, which is pulled through a registry
+// mirror of the node's configuration.
+func inside(t *testing.T, rel *release.Release) (*qemu.VM, probe.Client, context.Context) {
+	t.Helper()
+	cfg := rel.Machine(t)
+	pod.Install(t, &cfg, "demo: true\n")
+	vm := qemu.StartT(t, cfg)
+	release.Up(t, vm)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*release.BootLimit)
+	t.Cleanup(cancel)
+	c := pod.Client(vm)
+	if err := c.Wait(ctx); err != nil {
+		t.Fatal(err)
+	}
+	return vm, c, ctx
+}
+
+// TestNodeFromInside checks the claims of the posture with the kernel itself,
+// from a pod with every privilege that Kubernetes can give.
+func TestNodeFromInside(t *testing.T) {
+	t.Parallel()
+	rel := release.Open(t)
+	vm, c, ctx := inside(t, rel)
+	text := func(path string) string {
+		s, err := c.Text(ctx, path)
+		if err != nil {
+			t.Errorf("read %s: %v", path, err)
+		}
+		return s
+	}
+	if s := text("/sys/kernel/security/lockdown"); !strings.Contains(s, "[integrity]") {
+		t.Errorf("lockdown is %q", s)
+	}
+	if _, err := c.File(ctx, "/proc/modules"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("/proc/modules: %v, want that it does not exist", err)
+	}
+	root := mountOf(t, text("/proc/1/mountinfo"), "/")
+	if !strings.Contains(root, " - erofs /dev/mapper/root ro") {
+		t.Errorf("/ is %q, want erofs on /dev/mapper/root, read-only", root)
+	}
+	if s := mountOf(t, text("/proc/1/mountinfo"), "/var"); !strings.Contains(s, "nosuid,nodev") || !strings.Contains(s, " - ext4 ") {
+		t.Errorf("/var is %q, want ext4 with nosuid and nodev", s)
+	}
+	table, err := c.DMTable(ctx, "root")
+	if err != nil || len(table) != 1 || table[0].Type != "verity" || !strings.Contains(table[0].Params, rel.RootHash) || !strings.Contains(table[0].Params, "panic_on_corruption") {
+		t.Errorf("table of root: %+v, %v, want verity with root hash %s", table, err, rel.RootHash)
+	}
+	if err := c.Mount(ctx, "", "/", "", unix.MS_REMOUNT, ""); !errors.Is(err, syscall.EROFS) && !errors.Is(err, syscall.EACCES) {
+		t.Errorf("remount of / read-write: %v, want that it is refused", err)
+	}
+	for _, path := range []string{"/usr/bin/kubelet", "/etc/passwd"} {
+		if err := c.Write(ctx, path, "x"); !errors.Is(err, syscall.EROFS) {
+			t.Errorf("write %s: %v, want EROFS", path, err)
+		}
+	}
+	if err := c.Write(ctx, "/etc/cni/net.d/05-other.conflist.off", "x"); err != nil {
+		t.Errorf("a CNI's DaemonSet could not write: %v", err)
+	}
+	checkProcesses(ctx, t, c)
+	release.PowerOff(t, vm)
+	checkState(t, vm.Disk())
+}
+
+func mountOf(t *testing.T, mountinfo, target string) string {
+	t.Helper()
+	for line := range strings.Lines(mountinfo) {
+		if f := strings.Fields(line); len(f) > 4 && f[4] == target {
+			return strings.TrimSpace(line)
+		}
+	}
+	t.Errorf("nothing is mounted at %s", target)
+	return ""
+}
+
+// checkProcesses wants each service in its cgroup, sessions of their own, and
+// no zombie.
+func checkProcesses(ctx context.Context, t *testing.T, c probe.Client) {
+	t.Helper()
+	processes, err := c.Processes(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{"kubelet": "/system/kubelet", "containerd": "/system/containerd"}
+	for _, p := range processes {
+		if cgroup, ok := want[p.Comm]; ok {
+			if p.CGroup != cgroup {
+				t.Errorf("%s is in cgroup %s, want %s", p.Comm, p.CGroup, cgroup)
+			}
+			delete(want, p.Comm)
+		}
+		if stat, err := c.Text(ctx, "/proc/"+strconv.Itoa(p.PID)+"/stat"); err == nil && strings.Contains(stat, ") Z ") {
+			t.Errorf("process %d (%s) is a zombie", p.PID, p.Comm)
+		}
+	}
+	for comm := range want {
+		t.Errorf("no process %s", comm)
+	}
+}
+
+// TestServicesComeBackWithoutTheirPods kills each service; it must be back,
+// and the pods must not have noticed.
+func TestServicesComeBackWithoutTheirPods(t *testing.T) {
+	t.Parallel()
+	vm, c, ctx := inside(t, release.Open(t))
+	get(t, vm, "/")
+	before := pods(ctx, t, c)
+	for _, name := range []string{"containerd", "kubelet", "netd"} {
+		old := service(release.Up(t, vm), name)
+		if err := c.Kill(ctx, old.PID, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		release.Await(t, vm, func(r status.Report) bool {
+			s := service(r, name)
+			return s.State == "ready" && s.PID != old.PID && s.Restarts == old.Restarts+1
+		})
+		get(t, vm, "/")
+	}
+	after := pods(ctx, t, c)
+	for pid, start := range before {
+		if after[pid] != start {
+			t.Errorf("process %d of a pod was replaced", pid)
+		}
+	}
+	release.PowerOff(t, vm)
+}
+
+func service(r status.Report, name string) status.Service {
+	for _, s := range r.Services {
+		if s.Name == name {
+			return s
+		}
+	}
+	return status.Service{}
+}
+
+// pods lists the processes of all pods with their start times.
+func pods(ctx context.Context, t *testing.T, c probe.Client) map[int]int64 {
+	t.Helper()
+	processes, err := c.Processes(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[int]int64{}
+	for _, p := range processes {
+		if strings.HasPrefix(p.CGroup, "/kubepods") {
+			out[p.PID] = p.StartMs
+		}
+	}
+	if len(out) < 4 { // two pods, each with a pause process
+		t.Fatalf("%d processes in pods, want at least 4", len(out))
+	}
+	return out
+}
