@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -128,6 +129,8 @@ func timeToStart(ctx context.Context, dir string) (time.Duration, error) {
 	cmd := exec.CommandContext(ctx, "make", "run", "ONCE=1", "RUN_FLAGS=-fresh -dir "+dir)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
 	pipe, err := cmd.StdoutPipe()
 	if err != nil {
 		return 0, err
@@ -149,7 +152,7 @@ func timeToStart(ctx context.Context, dir string) (time.Duration, error) {
 	}
 	err = cmd.Wait()
 	if took == 0 {
-		return 0, fmt.Errorf("it did not start QEMU: %w", err)
+		return 0, fmt.Errorf("it did not start QEMU: %w\n%s", err, stderr.String())
 	}
 	return took, nil // how it ended does not matter: it was interrupted
 }

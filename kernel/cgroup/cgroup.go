@@ -1,4 +1,12 @@
 // Package cgroup makes, limits, watches and kills control groups (cgroup v2).
+//
+// # Decisions
+//
+// A group that was killed is not used again, but replaced by a new one of the
+// same name. Linux 6.14 to at least 6.18.15 compares the kill_seq of the group
+// that a child is born in (CLONE_INTO_CGROUP) with that of its parent's group
+// (kernel/cgroup/cgroup.c, cgroup_css_set_fork and cgroup_post_fork): once
+// cgroup.kill was written, every child born into the group dies at once.
 package cgroup
 
 import (
@@ -8,6 +16,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -68,6 +77,26 @@ func (g Group) Open() (*os.File, error) { return os.Open(g.dir) }
 
 // Kill sends SIGKILL to every process in the group and below it.
 func (g Group) Kill() error { return g.Set("cgroup.kill", "1") }
+
+// Remove removes the group, which must have no processes, and those below it.
+func (g Group) Remove() error {
+	var dirs []string
+	err := filepath.WalkDir(g.dir, func(path string, e fs.DirEntry, err error) error {
+		if err == nil && e.IsDir() {
+			dirs = append(dirs, path)
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("remove cgroup: %w", err)
+	}
+	for _, dir := range slices.Backward(dirs) {
+		if err := os.Remove(dir); err != nil {
+			return fmt.Errorf("remove cgroup: %w", err)
+		}
+	}
+	return nil
+}
 
 // Populated tells whether a process lives in the group or below it. A group
 // that is gone has none.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-tpm/tpm2"
 	"github.com/google/go-tpm/tpm2/transport"
+	"golang.org/x/sys/unix"
 )
 
 const device = "/dev/tpmrm0"
@@ -30,13 +31,16 @@ func Version() string {
 // ExtendPhase measures a boot phase: the word's bytes, without a NUL, are
 // hashed and extended into the PCR's SHA-256 bank (systemd-pcrphase's format).
 func ExtendPhase(pcr int, phase string) error {
-	f, err := os.OpenFile(device, os.O_RDWR, 0)
+	// Not os.Open, which would make the file non-blocking: a read would then
+	// return nothing while the TPM still works.
+	fd, err := unix.Open(device, unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return ErrNone
 	}
 	if err != nil {
 		return fmt.Errorf("open TPM: %w", err)
 	}
+	f := os.NewFile(uintptr(fd), device)
 	defer f.Close()
 	return extend(conn{f}, pcr, phase)
 }

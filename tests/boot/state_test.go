@@ -36,7 +36,7 @@ func TestStateGrowsIsKeptAndIsRepaired(t *testing.T) {
 	t.Parallel()
 	rel := release.Open(t)
 	d := usedDisk(t, rel)
-	if _, size := d.partition(t, "state"); size < 1800<<20 {
+	if _, size := d.partition(t, "state"); size < 1400<<20 {
 		t.Errorf("the state partition has %d MiB; it did not grow to the disk of 4 GiB", size>>20)
 	}
 	id := readState(t, d, "/lib/holdfast/machine-id")
@@ -56,7 +56,7 @@ func TestStateGrowsIsKeptAndIsRepaired(t *testing.T) {
 	}
 	release.PowerOff(t, vm)
 	d = openDisk(t, d.path)
-	if _, size := d.partition(t, "state"); size < 2800<<20 {
+	if _, size := d.partition(t, "state"); size < 2400<<20 {
 		t.Errorf("the state partition has %d MiB after the disk grew to 5 GiB", size>>20)
 	}
 	if again := readState(t, d, "/lib/holdfast/machine-id"); again != id {

@@ -44,6 +44,7 @@ type Supervisor struct {
 type unit struct {
 	Machine
 	group   cgroup.Group
+	spent   bool // the group was killed
 	log     *logs.Log
 	process *proc.Process
 	pids    []int // of the newest main processes: a message may outlive its sender
@@ -61,11 +62,8 @@ func New(c Config) (*Supervisor, error) {
 	s := &Supervisor{Config: c, events: make(chan func(), 64)}
 	for _, svc := range c.Services {
 		u := &unit{Machine: Machine{Service: svc, State: Waiting, Jitter: jitter}, log: logs.New(c.LogDir, svc.Name)}
-		var err error
-		if u.group, err = cgroup.Make(svc.Cgroup()); err != nil {
-			return nil, fmt.Errorf("service %s: %w", svc.Name, err)
-		}
-		if err := limit(u.group, svc); err != nil {
+		err := u.makeGroup()
+		if err != nil {
 			return nil, fmt.Errorf("service %s: %w", svc.Name, err)
 		}
 		if u.notify, err = listen(svc.Name, svc.OCI.Process.User.UID); err != nil {
@@ -81,6 +79,36 @@ func New(c Config) (*Supervisor, error) {
 // not come back together.
 func jitter(d time.Duration) time.Duration {
 	return d*4/5 + rand.N(d*2/5+1)
+}
+
+func (u *unit) makeGroup() (err error) {
+	if u.group, err = cgroup.Make(u.Service.Cgroup()); err != nil {
+		return err
+	}
+	u.spent = false
+	return limit(u.group, u.Service)
+}
+
+// freshGroup replaces a group that was killed, see package cgroup. While
+// something in it is still dying, it fails, and the service backs off.
+func (u *unit) freshGroup() error {
+	if !u.spent {
+		return nil
+	}
+	if err := u.group.Remove(); err != nil {
+		return err
+	}
+	return u.makeGroup()
+}
+
+// kill ends everything in the service's group, if there is anything.
+func (u *unit) kill() error {
+	full, err := u.group.Populated()
+	if err != nil || !full {
+		return err
+	}
+	u.spent = true
+	return u.group.Kill()
 }
 
 func limit(g cgroup.Group, svc *spec.Service) error {
@@ -256,7 +284,7 @@ func (s *Supervisor) act(u *unit, do Do) error {
 	case do == Kill && u.Service.Stop == spec.StopMain && u.process != nil:
 		return u.process.Signal(syscall.SIGKILL)
 	case do == Kill, do == Sweep:
-		return u.group.Kill()
+		return u.kill()
 	}
 	return nil
 }
@@ -297,6 +325,9 @@ func (s *Supervisor) spawn(u *unit) {
 }
 
 func (s *Supervisor) start(u *unit) (*proc.Process, error) {
+	if err := u.freshGroup(); err != nil {
+		return nil, err
+	}
 	dir, err := u.group.Open()
 	if err != nil {
 		return nil, err
