@@ -130,7 +130,7 @@ func (u UKI) Build() ([]byte, error) {
 // Cmdline is the signed kernel command line of a root.
 func Cmdline(hash [32]byte, posture string) string {
 	return "roothash=" + hex.EncodeToString(hash[:]) + " holdfast.posture=" + posture +
-		" console=tty0 console=ttyS0 quiet loglevel=4 printk.devkmsg=on panic=10 oops=panic"
+		" console=ttyS0 quiet loglevel=4 printk.devkmsg=on panic=10 oops=panic"
 }
 
 // Signer signs boot programs; the key may live anywhere a crypto.Signer can.

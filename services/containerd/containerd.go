@@ -35,8 +35,9 @@ func DefaultCNI() string { return conflist }
 
 // Spec returns the service. Containers live in /kubepods and shims must outlive
 // a restart of containerd, so stopping it signals the main process only. It
-// has no noNewPrivileges, which every container would inherit. CRI listens on
-// the loopback address, which netd brings up.
+// has no noNewPrivileges, which every container would inherit. It requires nothing,
+// so that it starts beside the network: CRI listens on the loopback address,
+// which PID 1 has brought up.
 func Spec() *specs.Spec {
 	oomScore := -999
 	return &specs.Spec{
@@ -51,7 +52,6 @@ func Spec() *specs.Spec {
 		},
 		Linux: &specs.Linux{CgroupsPath: "/system/containerd"},
 		Annotations: map[string]string{
-			"holdfast.requires": "netd",
 			"holdfast.type":     "notify",
 			"holdfast.stop":     "main",
 			"holdfast.critical": "true",

@@ -60,7 +60,7 @@ func ask(ctx context.Context, url string) (string, error) {
 
 // steps are the boot steps every report must show, by stage.
 var steps = []string{
-	"1 mount kernel", "1 read command line", "1 measure", "1 find root", "1 open verity", "1 mount root",
+	"1 mount kernel", "1 read command line", "1 measure enter", "1 find root", "1 open verity", "1 mount root",
 	"2 mount run-time", "2 set sysctls", "2 check posture", "2 mount state", "2 mount host paths", "2 set identity",
 }
 
@@ -109,25 +109,6 @@ func checkState(t *testing.T, disk string) {
 	if out, err := exec.Command("e2fsck", "-fn", state).CombinedOutput(); err != nil {
 		t.Errorf("the state file system is not clean: %v\n%s", err, out)
 	}
-}
-
-func TestShutdownByCtrlAltDelRestarts(t *testing.T) {
-	t.Parallel()
-	vm := qemu.StartT(t, release.Open(t).Machine(t))
-	release.Up(t, vm)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	keys := map[string]any{"keys": []map[string]any{
-		{"type": "qcode", "data": "ctrl"}, {"type": "qcode", "data": "alt"}, {"type": "qcode", "data": "delete"},
-	}}
-	if _, err := vm.QMP(ctx, "send-key", keys); err != nil {
-		t.Fatal(err)
-	}
-	exit, err := vm.Wait(ctx)
-	if err != nil || exit.Reason != qemu.GuestReset {
-		t.Fatalf("ended by %q, %v, want %q", exit.Reason, err, qemu.GuestReset)
-	}
-	checkState(t, vm.Disk())
 }
 
 // fails boots a machine that must refuse to come up: its console shows want,

@@ -141,7 +141,14 @@ func TestServicesComeBackWithoutTheirPods(t *testing.T) {
 			t.Errorf("process %d of a pod was replaced", pid)
 		}
 	}
-	release.PowerOff(t, vm)
+	// SIGINT is what ctrl-alt-del becomes: an orderly restart.
+	if err := c.Kill(ctx, 1, syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	if exit, err := vm.Wait(ctx); err != nil || exit.Reason != qemu.GuestReset {
+		t.Fatalf("ended by %q, %v, want %q", exit.Reason, err, qemu.GuestReset)
+	}
+	checkState(t, vm.Disk())
 }
 
 func service(r status.Report, name string) status.Service {

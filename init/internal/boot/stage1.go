@@ -27,11 +27,11 @@ import (
 var Stage1 = []Step{
 	{Name: "mount kernel", Do: mountEarly},
 	{Name: "read command line", Do: parseCmdline},
-	{Name: "measure", Survive: true, Do: measure("enter-initrd")},
+	{Name: "measure enter", Survive: true, Do: measure("enter-initrd")},
 	{Name: "find root", Do: findRoot},
 	{Name: "open verity", Do: openVerity},
 	{Name: "mount root", Do: mountRoot},
-	{Name: "leave measure", Survive: true, Do: measure("leave-initrd")},
+	{Name: "measure leave", Survive: true, Do: measure("leave-initrd")},
 }
 
 const (

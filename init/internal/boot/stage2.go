@@ -14,6 +14,7 @@ import (
 
 	"holdfast/init/status"
 	"holdfast/kernel/efivar"
+	"holdfast/kernel/loopback"
 	"holdfast/kernel/mount"
 	"holdfast/kernel/sysctl"
 )
@@ -24,6 +25,7 @@ var Stage2 = []Step{
 	{Name: "set sysctls", Survive: true, Do: func(*Node) (string, error) {
 		return fmt.Sprintf("%d set", len(sysctls)), sysctl.Apply(sysctls)
 	}},
+	{Name: "raise loopback", Survive: true, Do: func(*Node) (string, error) { return "127.0.0.1, ::1", loopback.Up() }},
 	{Name: "find root", Do: recallRoot},
 	{Name: "check posture", Do: checkPosture},
 	{Name: "mount state", Do: mountState},

@@ -49,8 +49,8 @@ type unit struct {
 	process *proc.Process
 	pids    []int // of the newest main processes: a message may outlive its sender
 	timer   *time.Timer
-	armed   int // counts Arm and Disarm: an old timer's event is stale
-	oom     int64
+	armed   int   // counts Arm and Disarm: an old timer's event is stale
+	oom     int64 // processes of the group that the OOM killer ended so far
 	status  string
 	readyAt time.Duration
 	notify  *notifySocket
@@ -85,7 +85,7 @@ func (u *unit) makeGroup() (err error) {
 	if u.group, err = cgroup.Make(u.Service.Cgroup()); err != nil {
 		return err
 	}
-	u.spent = false
+	u.spent, u.oom = false, 0
 	return limit(u.group, u.Service)
 }
 
@@ -308,7 +308,6 @@ func (s *Supervisor) arm(u *unit, a Action) {
 }
 
 func (s *Supervisor) spawn(u *unit) {
-	u.oom, _ = u.group.OOMKills() // a count that can't be read compares as zero
 	p, err := s.start(u)
 	if err != nil {
 		// Asynchronously, as every other end of a process.
@@ -353,7 +352,7 @@ func (s *Supervisor) exited(u *unit, p *proc.Process, st proc.Status) {
 	}
 	detail := st.String()
 	if n, err := u.group.OOMKills(); err == nil && n > u.oom {
-		detail = "out of memory: " + detail
+		detail, u.oom = "out of memory: "+detail, n
 	}
 	if st.OK() {
 		s.step(u, Ended, detail)
