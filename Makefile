@@ -1,9 +1,9 @@
 # Every target does its own set-up; results go to build/, downloads and long builds to the cache (HOLDFAST_CACHE).
 
-KERNEL_SERIES ?= 6.18
+KERNEL_SERIES ?=
 VERSION       ?= 0.1.0
 RUN_FLAGS     ?=
-BUILD         := go run ./hack/build -series $(KERNEL_SERIES) -version $(VERSION)
+BUILD         := go run ./hack/build -series "$(KERNEL_SERIES)" -version $(VERSION)
 
 export CGO_ENABLED ?= 1
 

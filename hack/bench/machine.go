@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
@@ -141,12 +140,13 @@ func timeToStart(ctx context.Context, dir string) (time.Duration, error) {
 	}
 	took := time.Duration(0)
 	for lines := bufio.NewScanner(pipe); lines.Scan(); {
-		if took == 0 && strings.HasPrefix(lines.Text(), node.Starting) {
+		switch lines.Text() {
+		case node.Starting:
 			took = time.Since(began)
-			for range 2 { // shut down, then cut the power
-				if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGINT); err != nil {
-					return 0, err
-				}
+			fallthrough // the first interrupt shuts down, the second cuts the power
+		case node.Stopping:
+			if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGINT); err != nil {
+				return 0, err
 			}
 		}
 	}

@@ -159,7 +159,7 @@ func (b *builder) buildPrograms(ctx context.Context) error {
 	if err := os.MkdirAll(bin, 0o755); err != nil {
 		return err
 	}
-	args := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=", "-o", bin + "/"}
+	args := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", bin + "/"}
 	cmd := exec.CommandContext(ctx, "go", append(args, programs...)...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
 	if text, err := cmd.CombinedOutput(); err != nil {
@@ -181,24 +181,42 @@ func (b *builder) makeUKI(context.Context) error {
 	if err != nil {
 		return err
 	}
-	rd, err := b.initrd()
+	init, err := os.ReadFile(b.own["init"])
 	if err != nil {
 		return err
 	}
-	unsigned, err := image.UKI{
-		Stub: stub, Kernel: linux, Initrd: rd, Release: b.kernel.Version,
+	u := image.UKI{
+		Stub: stub, Kernel: linux, Release: b.kernel.Version,
 		OSRelease: tree.OSRelease(b.version), Cmdline: image.Cmdline(b.root.Hash, b.posture),
-	}.Build()
+	}
+	unsigned := filepath.Join(b.out, "uki.unsigned.efi")
+	key := cache.Key(string(stub), string(linux), string(init), u.OSRelease, u.Cmdline, u.Release)
+	err = unlessMade(unsigned, key, func() error {
+		if u.Initrd, err = initrd.Build(init); err != nil {
+			return err
+		}
+		pe, err := u.Build()
+		if err != nil {
+			return err
+		}
+		return replace(unsigned, pe)
+	})
 	if err != nil {
 		return err
 	}
-	if err := replace(filepath.Join(b.out, "uki.unsigned.efi"), unsigned); err != nil {
+	return b.signUKI(unsigned)
+}
+
+// signUKI signs the image. A signature carries its time; an unchanged image
+// keeps the one it has.
+func (b *builder) signUKI(unsigned string) error {
+	pe, err := os.ReadFile(unsigned)
+	if err != nil {
 		return err
 	}
-	// A signature carries its time; an unchanged image keeps the one it has.
 	signed := b.signedUKI()
-	err = unlessMade(signed, cache.Key(string(unsigned), string(b.keys.DB.Cert.Raw)), func() error {
-		pe, err := b.signer().Sign(unsigned)
+	err = unlessMade(signed, cache.Key(string(pe), string(b.keys.DB.Cert.Raw)), func() error {
+		pe, err := b.signer().Sign(pe)
 		if err != nil {
 			return err
 		}
@@ -231,14 +249,6 @@ func unlessMade(file, key string, make func() error) error {
 		return err
 	}
 	return replace(stamp, []byte(key))
-}
-
-func (b *builder) initrd() ([]byte, error) {
-	init, err := os.ReadFile(b.own["init"])
-	if err != nil {
-		return nil, err
-	}
-	return initrd.Build(init)
 }
 
 func (b *builder) tool(path string) ([]byte, error) {

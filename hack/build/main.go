@@ -13,13 +13,11 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-
-	"holdfast/kernel/config"
 )
 
 func main() {
 	var o options
-	flag.StringVar(&o.series, "series", config.Default, "kernel series, "+config.Names())
+	flag.StringVar(&o.series, "series", "", "kernel series: 6.18 (default) or 6.12")
 	flag.StringVar(&o.version, "version", "0.1.0", "version of the release")
 	flag.StringVar(&o.out, "out", "build", "directory for the results")
 	flag.StringVar(&o.keys, "keys", "", "directory with Secure Boot keys (default: development keys in the cache)")

@@ -22,9 +22,12 @@ import (
 // PodPort is where the demo pod serves on the node.
 const PodPort = 8080
 
-// Starting is what the runner prints before it starts QEMU; the benchmark waits
-// for it.
-const Starting = "Starting the node in QEMU."
+// What the runner prints before it starts QEMU and before it stops the node; the
+// benchmark waits for these lines.
+const (
+	Starting = "Starting the node in QEMU."
+	Stopping = "Shutting the node down; Ctrl-C cuts its power."
+)
 
 // enrolTime bounds the boot that enrols the keys; it takes seconds.
 const enrolTime = 2 * time.Minute
@@ -68,6 +71,7 @@ func Serving(ctx context.Context, vm *qemu.VM) (up Up, err error) {
 	}
 	// The newest report: what the node noted since it came up belongs to it.
 	up.Report, err = vm.WaitStatus(ctx, func(status.Report) bool { return true })
+	up.Report.Firmware = firmware(up.Report.Firmware, vm.Started(), vm.ConsoleLines())
 	return up, err
 }
 

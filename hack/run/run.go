@@ -12,8 +12,10 @@ import (
 	"holdfast/tests/qemu"
 )
 
-// stopTime is how long an orderly shutdown may take.
-const stopTime = 90 * time.Second
+const (
+	stopTime   = 90 * time.Second // for an orderly shutdown
+	pressEvery = 5 * time.Second  // a press before the kernel listens is lost
+)
 
 type options struct {
 	disk, dir, vars, config string
@@ -86,17 +88,22 @@ func shutDown(ctx context.Context, vm *qemu.VM, interrupts <-chan os.Signal, out
 		return ended(ctx, vm)
 	default:
 	}
-	fmt.Fprintln(out, "Shutting the node down; Ctrl-C cuts its power.")
-	if err := vm.PowerButton(ctx); err != nil {
-		return err
-	}
-	select {
-	case <-vm.Done():
-		return ended(ctx, vm)
-	case <-interrupts:
-		return errors.Join(errors.New("power cut"), vm.Kill())
-	case <-ctx.Done():
-		return node.WithConsole(context.Cause(ctx), vm)
+	fmt.Fprintln(out, node.Stopping)
+	again := time.NewTicker(pressEvery)
+	defer again.Stop()
+	for {
+		if err := vm.PowerButton(ctx); err != nil && !errors.Is(err, qemu.ErrEnded) {
+			return err
+		}
+		select {
+		case <-again.C:
+		case <-vm.Done():
+			return ended(ctx, vm)
+		case <-interrupts:
+			return errors.Join(errors.New("power cut"), vm.Kill())
+		case <-ctx.Done():
+			return node.WithConsole(context.Cause(ctx), vm)
+		}
 	}
 }
 

@@ -136,8 +136,8 @@ func (c *console) snapshot(n int) (lines []Line, ended bool, changed <-chan stru
 	return lines, c.ended, c.changed
 }
 
-// errEnded says that the machine ended before what was waited for.
-var errEnded = errors.New("machine ended")
+// ErrEnded says that the machine ended before what was waited for or asked.
+var ErrEnded = errors.New("machine ended")
 
 // wait returns the first line from number n on that re matches.
 func (c *console) wait(ctx context.Context, n int, re *regexp.Regexp) (Line, error) {
@@ -152,7 +152,7 @@ func (c *console) wait(ctx context.Context, n int, re *regexp.Regexp) (Line, err
 			}
 		}
 		if ended {
-			return Line{}, fmt.Errorf("wait for console line %q: %w\n%s", re, errEnded, c.last(30))
+			return Line{}, fmt.Errorf("wait for console line %q: %w\n%s", re, ErrEnded, c.last(30))
 		}
 		select {
 		case <-changed:

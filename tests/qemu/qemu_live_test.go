@@ -64,6 +64,9 @@ func TestFirmwareComesUp(t *testing.T) {
 	if err != nil || exit.Reason != "host-qmp-system-reset" {
 		t.Errorf("exit %+v, %v", exit, err)
 	}
+	if err := vm.PowerButton(ctx); !errors.Is(err, ErrEnded) {
+		t.Errorf("power button of an ended machine: %v", err)
+	}
 	select {
 	case <-vm.tpm.done:
 	default:
@@ -95,7 +98,7 @@ func TestContextEndsTheMachine(t *testing.T) {
 		t.Fatal(err)
 	}
 	cancel()
-	if _, err := vm.WaitConsole(deadline(t, time.Minute), regexp.MustCompile("never")); !errors.Is(err, errEnded) {
+	if _, err := vm.WaitConsole(deadline(t, time.Minute), regexp.MustCompile("never")); !errors.Is(err, ErrEnded) {
 		t.Errorf("waiting on an ended machine: %v", err)
 	}
 	if _, err := vm.Wait(deadline(t, time.Minute)); err == nil {

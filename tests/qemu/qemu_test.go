@@ -2,6 +2,7 @@ package qemu
 
 import (
 	"bytes"
+	"io"
 	"net"
 	"slices"
 	"strings"
@@ -136,5 +137,34 @@ func TestHostPorts(t *testing.T) {
   TCP[HOST_FORWARD]  12       127.0.0.1 34568       10.0.2.15    22     0     0`)
 	if len(got) != 2 || got[8080] != 34567 || got[22] != 34568 {
 		t.Errorf("%v", got)
+	}
+}
+
+// TestPipe copies both ways, and ends when the guest closes its side.
+func TestPipe(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	go func() {
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		request, _ := io.ReadAll(conn) // ends when the pipe passes the guest's end on
+		conn.Write(append([]byte("got "), request...))
+	}()
+	var out bytes.Buffer
+	if err := pipe(t.Context(), listener.Addr().String(), strings.NewReader("request"), &out); err != nil {
+		t.Error(err)
+	}
+	if out.String() != "got request" {
+		t.Errorf("the guest received %q", out.String())
+	}
+	listener.Close()
+	if err := pipe(t.Context(), listener.Addr().String(), strings.NewReader(""), &out); err == nil {
+		t.Error("a pipe to a closed port")
 	}
 }

@@ -3,9 +3,11 @@ package qemu
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -69,7 +71,11 @@ func (q *qmp) do(ctx context.Context, cmd string, args any) (json.RawMessage, er
 	if args != nil {
 		msg["arguments"] = args
 	}
-	if err := json.NewEncoder(q.w).Encode(msg); err != nil {
+	err := json.NewEncoder(q.w).Encode(msg)
+	if errors.Is(err, syscall.EPIPE) {
+		err = ErrEnded
+	}
+	if err != nil {
 		return nil, fmt.Errorf("send qmp %s: %w", cmd, err)
 	}
 	select {
@@ -79,7 +85,7 @@ func (q *qmp) do(ctx context.Context, cmd string, args any) (json.RawMessage, er
 		}
 		return m.Return, nil
 	case <-q.ended:
-		return nil, fmt.Errorf("qmp %s: %w", cmd, errEnded)
+		return nil, fmt.Errorf("qmp %s: %w", cmd, ErrEnded)
 	case <-ctx.Done():
 		return nil, fmt.Errorf("qmp %s: %w", cmd, ctx.Err())
 	}

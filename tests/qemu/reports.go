@@ -67,7 +67,7 @@ func (s *reports) wait(ctx context.Context, ok func(status.Report) bool) (status
 		}
 		var err error
 		if ended {
-			err = errEnded
+			err = ErrEnded
 		} else {
 			select {
 			case <-changed:

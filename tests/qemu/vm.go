@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"sync"
+	"time"
 
 	"holdfast/init/status"
 )
@@ -26,6 +27,7 @@ type VM struct {
 	console *console
 	reports *reports
 	qmp     *qmp
+	started time.Time
 	qemu    *process
 	tpm     *process // nil: none
 
@@ -66,7 +68,7 @@ func (vm *VM) start(ctx context.Context) error {
 	if err == nil {
 		vm.ports, err = vm.forwards(ctx)
 	}
-	if errors.Is(err, errEnded) {
+	if errors.Is(err, ErrEnded) {
 		<-vm.done
 		return errors.New(vm.qemu.stderr.String()) // why QEMU refused to start
 	}
@@ -117,6 +119,7 @@ func (vm *VM) launchQEMU(w wiring, inherited files) (err error) {
 	}
 	cmd := exec.Command("qemu-system-x86_64", args...)
 	cmd.ExtraFiles = inherited
+	vm.started = time.Now()
 	vm.qemu, err = start(cmd)
 	return err
 }
@@ -196,6 +199,9 @@ func (vm *VM) Wait(ctx context.Context) (Exit, error) {
 	}
 	return Exit{Reason: vm.reason}, nil
 }
+
+// Started is when QEMU was started.
+func (vm *VM) Started() time.Time { return vm.started }
 
 // Done is closed when the machine has ended.
 func (vm *VM) Done() <-chan struct{} { return vm.done }
