@@ -26,6 +26,7 @@ func main() {
 	flag.DurationVar(&o.timeout, "timeout", 180*time.Second, "how long the node may take until its pod answers")
 	flag.IntVar(&o.memoryMiB, "memory", 2048, "memory, MiB")
 	flag.IntVar(&o.cpus, "cpus", 2, "CPUs")
+	flag.StringVar(&o.cpu, "cpu", "", "QEMU's CPU model")
 	flag.IntVar(&o.port, "port", 0, "port on 127.0.0.1 for the demo pod (default: a free one)")
 	flag.Parse()
 	if flag.NArg() > 0 {

@@ -18,10 +18,10 @@ const (
 )
 
 type options struct {
-	disk, dir, vars, config string
-	fresh, once             bool
-	timeout                 time.Duration
-	memoryMiB, cpus, port   int
+	disk, dir, vars, config, cpu string
+	fresh, once                  bool
+	timeout                      time.Duration
+	memoryMiB, cpus, port        int
 }
 
 var errInterrupted = errors.New("interrupted before the pod answered")

@@ -27,6 +27,9 @@ import (
 // Root is where cgroup2 is mounted.
 const Root = "/sys/fs/cgroup"
 
+// Init is PID 1's own group.
+const Init = "/init"
+
 // Group is a control group's directory.
 type Group struct{ dir string }
 

@@ -25,7 +25,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
@@ -54,12 +54,9 @@ func New(ref, user string, entrypoint []string, files ...File) (*Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("build layer of %s: %w", ref, err)
 	}
-	layer, err := tarball.LayerFromOpener(
-		func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content)), nil },
-		tarball.WithMediaType(types.OCILayer))
-	if err != nil {
-		return nil, fmt.Errorf("build layer of %s: %w", ref, err)
-	}
+	// Uncompressed: the root file system compresses it, and a node that boots
+	// has nothing to inflate.
+	layer := static.NewLayer(content, types.OCIUncompressedLayer)
 	image, err := assemble(layer, &v1.ConfigFile{
 		Architecture: "amd64",
 		OS:           "linux",

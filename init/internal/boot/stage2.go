@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"holdfast/init/status"
+	"holdfast/kernel/cgroup"
 	"holdfast/kernel/efivar"
 	"holdfast/kernel/loopback"
 	"holdfast/kernel/mount"
@@ -59,6 +60,9 @@ func mountRuntime(*Node) (string, error) {
 			return "", err
 		}
 	}
+	if err := joinCgroup(); err != nil {
+		return "", err
+	}
 	for _, l := range deviceLinks {
 		if err := os.Symlink(l[0], l[1]); err != nil {
 			return "", err
@@ -69,6 +73,16 @@ func mountRuntime(*Node) (string, error) {
 		return "no EFI variables", nil // posture decides whether that matters
 	}
 	return "", nil
+}
+
+// joinCgroup moves PID 1 out of the root group, so that its own use of
+// resources can be seen and protected.
+func joinCgroup() error {
+	g, err := cgroup.Make(cgroup.Init)
+	if err != nil {
+		return err
+	}
+	return g.Join(os.Getpid())
 }
 
 // sysctls: what kubelet's protectKernelDefaults and CNIs expect, and the

@@ -37,8 +37,8 @@ func Now(action power.Action, say func(text string)) error {
 	return power.Do(action)
 }
 
-// endProcesses ends every process but this one. Each was born in a cgroup
-// below the root, where only PID 1 and the kernel's threads live.
+// endProcesses ends every process but this one. Each was born in a cgroup of
+// its own; the root group holds only the kernel's threads.
 func endProcesses(say func(string)) {
 	_ = unix.Kill(-1, unix.SIGTERM) // fails only when there is none
 	groups, err := cgroup.Children("/")
@@ -46,7 +46,7 @@ func endProcesses(say func(string)) {
 		say("list cgroups: " + err.Error())
 	}
 	var all sync.WaitGroup
-	for _, g := range groups {
+	for _, g := range slices.DeleteFunc(groups, func(g string) bool { return g == cgroup.Init }) {
 		all.Go(func() {
 			killed, err := cgroup.Empty(g, termLimit)
 			if err != nil {
