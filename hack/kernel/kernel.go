@@ -8,10 +8,12 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,6 +36,10 @@ var variables = []string{
 	"TZ=UTC",
 }
 
+// overrides go on make's command line, to keep the build host out of the image: pahole with several threads, the
+// kernel's way, orders the BTF by chance, and Kconfig records which Rust compiler it finds.
+var overrides = []string{"PAHOLE_FLAGS=--btf_gen_floats --lang_exclude=rust", "RUSTC=false"}
+
 // Kernel is a built kernel.
 type Kernel struct {
 	Image   string // path of the bzImage
@@ -50,16 +56,12 @@ func HostPackages() []string {
 // Build returns the kernel of a series ("" is the default), built when the cache has none from the same tarball,
 // configuration, tools and variables.
 func Build(ctx context.Context, series string) (*Kernel, error) {
-	s, tarball, err := prepare(ctx, series)
-	if err != nil {
-		return nil, err
-	}
-	key, err := buildKey(ctx, s)
+	s, key, err := prepare(ctx, series)
 	if err != nil {
 		return nil, err
 	}
 	dir, err := cache.Get(ctx, "kernel", key, func(ctx context.Context, dir string) error {
-		return build(ctx, s, tarball, dir)
+		return build(ctx, s, dir)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("build kernel %s: %w", s.Upstream(), err)
@@ -77,25 +79,13 @@ func Build(ctx context.Context, series string) (*Kernel, error) {
 
 // Reproduce builds a series twice, from clean directories with different paths, and fails when the images differ.
 func Reproduce(ctx context.Context, series string) error {
-	s, tarball, err := prepare(ctx, series)
+	s, _, err := prepare(ctx, series)
 	if err != nil {
 		return err
 	}
 	var digests [2]string
 	for i, name := range []string{"a", "another-and-longer-path"} {
-		base, err := os.MkdirTemp("", "holdfast-reproduce-")
-		if err != nil {
-			return err
-		}
-		defer os.RemoveAll(base)
-		dir := filepath.Join(base, name)
-		if err := os.Mkdir(dir, 0o755); err != nil {
-			return err
-		}
-		if err := build(ctx, s, tarball, dir); err != nil {
-			return fmt.Errorf("build kernel %s in %s: %w", s.Upstream(), dir, err)
-		}
-		if digests[i], err = cache.FileKey(filepath.Join(dir, "bzImage")); err != nil {
+		if digests[i], err = buildDigest(ctx, s, name); err != nil {
 			return err
 		}
 	}
@@ -105,25 +95,34 @@ func Reproduce(ctx context.Context, series string) error {
 	return nil
 }
 
+// buildDigest builds in a fresh directory called name and returns the image's digest.
+func buildDigest(ctx context.Context, s config.Series, name string) (string, error) {
+	base, err := os.MkdirTemp("", "holdfast-reproduce-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(base)
+	dir := filepath.Join(base, name)
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return "", err
+	}
+	if err := build(ctx, s, dir); err != nil {
+		return "", fmt.Errorf("build kernel %s in %s: %w", s.Upstream(), dir, err)
+	}
+	return cache.FileKey(filepath.Join(dir, "bzImage"))
+}
+
 // Merge returns the options that a series' fragments request and those of the configuration that Kconfig makes of them.
 func Merge(ctx context.Context, series string) (requested, result map[string]string, err error) {
-	s, tarball, err := prepare(ctx, series)
+	s, key, err := prepare(ctx, series)
 	if err != nil {
 		return nil, nil, err
 	}
-	text, err := s.Text()
-	if err != nil {
-		return nil, nil, err
-	}
-	if requested, err = config.Parse(text); err != nil {
-		return nil, nil, err
-	}
-	key, err := buildKey(ctx, s)
-	if err != nil {
+	if requested, err = s.Options(); err != nil {
 		return nil, nil, err
 	}
 	dir, err := cache.Get(ctx, "kernel-config", key, func(ctx context.Context, dir string) error {
-		return mergeOnly(ctx, s, tarball, dir)
+		return mergeOnly(ctx, s, dir)
 	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("merge configuration of %s: %w", s.Upstream(), err)
@@ -136,46 +135,43 @@ func Merge(ctx context.Context, series string) (requested, result map[string]str
 	return requested, result, err
 }
 
-// prepare finds the series, its host packages and its source.
-func prepare(ctx context.Context, series string) (config.Series, string, error) {
-	s, err := config.Find(series)
-	if err != nil {
+// prepare finds the series, sees to the host packages, and returns the key of everything that the image depends on:
+// source, requested options, tools and variables.
+func prepare(ctx context.Context, series string) (s config.Series, key string, err error) {
+	if s, err = config.Find(series); err != nil {
 		return s, "", err
 	}
 	if err := debian.Ensure(ctx, HostPackages()); err != nil {
 		return s, "", err
 	}
-	tarball, err := debian.Source(ctx, s.Suite, "linux", s.Version, s.SHA256)
-	return s, tarball, err
-}
-
-// buildKey covers everything that the image depends on: source, configuration, tools and variables.
-func buildKey(ctx context.Context, s config.Series) (string, error) {
-	text, err := s.Text()
+	requested, err := s.Options()
 	if err != nil {
-		return "", err
+		return s, "", err
 	}
-	parts := append([]string{s.SHA256, string(text)}, variables...)
+	parts := slices.Concat([]string{s.SHA256}, variables, overrides)
+	for _, name := range slices.Sorted(maps.Keys(requested)) {
+		parts = append(parts, name, requested[name])
+	}
 	for _, tool := range [][]string{{"gcc", "--version"}, {"ld", "--version"}, {"pahole", "--version"}, {"zstd", "--version"}} {
 		out, err := exec.CommandContext(ctx, tool[0], tool[1:]...).Output()
 		if err != nil {
-			return "", fmt.Errorf("ask %s for its version: %w", tool[0], err)
+			return s, "", fmt.Errorf("ask %s for its version: %w", tool[0], err)
 		}
 		parts = append(parts, string(out))
 	}
-	return cache.Key(parts...), nil
+	return s, cache.Key(parts...), nil
 }
 
 // build unpacks, configures and makes the kernel below dir and leaves bzImage, config and release in it.
-func build(ctx context.Context, s config.Series, tarball, dir string) error {
+func build(ctx context.Context, s config.Series, dir string) error {
 	src := filepath.Join(dir, "src")
-	if err := unpack(ctx, tarball, src); err != nil {
+	if err := unpack(ctx, s, src); err != nil {
 		return err
 	}
 	if err := configure(ctx, s, src); err != nil {
 		return err
 	}
-	fmt.Fprintf(os.Stderr, "building Linux %s in %s (about 20 minutes of processor time)\n", s.Upstream(), dir)
+	fmt.Fprintf(os.Stderr, "building Linux %s in %s (some 25 minutes of processor time)\n", s.Upstream(), dir)
 	began := time.Now()
 	jobs := fmt.Sprintf("-j%d", runtime.NumCPU())
 	if err := kmake(ctx, src, jobs, "bzImage"); err != nil {
@@ -192,10 +188,10 @@ func build(ctx context.Context, s config.Series, tarball, dir string) error {
 }
 
 // mergeOnly configures in a tree that has just what Kconfig reads, and leaves config in dir.
-func mergeOnly(ctx context.Context, s config.Series, tarball, dir string) error {
+func mergeOnly(ctx context.Context, s config.Series, dir string) error {
 	src := filepath.Join(dir, "src")
 	patterns := []string{"*/Kconfig*", "*/Makefile*", "*/scripts/*", "*/arch/x86/*", "*/kernel/configs/*"}
-	if err := unpack(ctx, tarball, src, append([]string{"--wildcards"}, patterns...)...); err != nil {
+	if err := unpack(ctx, s, src, append([]string{"--wildcards"}, patterns...)...); err != nil {
 		return err
 	}
 	if err := configure(ctx, s, src); err != nil {
@@ -207,7 +203,12 @@ func mergeOnly(ctx context.Context, s config.Series, tarball, dir string) error 
 	return os.RemoveAll(src)
 }
 
-func unpack(ctx context.Context, tarball, src string, args ...string) error {
+// unpack puts the series' source, or what of it matches tar's patterns, into a new directory src.
+func unpack(ctx context.Context, s config.Series, src string, args ...string) error {
+	tarball, err := debian.Source(ctx, s.Suite, "linux", s.Version, s.SHA256)
+	if err != nil {
+		return err
+	}
 	if err := os.Mkdir(src, 0o755); err != nil {
 		return err
 	}
@@ -239,7 +240,7 @@ func configure(ctx context.Context, s config.Series, src string) error {
 }
 
 func kmake(ctx context.Context, src string, args ...string) error {
-	return run(ctx, src, "nice", append([]string{"make", "-s"}, args...)...)
+	return run(ctx, src, "nice", slices.Concat([]string{"make", "-s"}, overrides, args)...)
 }
 
 // run runs a build command in src; the error carries the end of what it said.

@@ -35,7 +35,7 @@ func TestRequestedOptionsSurvive(t *testing.T) {
 // mostImageBytes is what the boot image's budget leaves for the kernel.
 const mostImageBytes = 10_000_000
 
-// TestBuild builds the default series when the cache has no kernel of it, which takes some 20 minutes of processor time.
+// TestBuild builds the default series when the cache has no kernel of it, which takes some 25 minutes of processor time.
 func TestBuild(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds a kernel")

@@ -73,6 +73,19 @@ func (s Series) Text() ([]byte, error) {
 	return text, nil
 }
 
+// Options returns what the series' fragments request, as Parse does.
+func (s Series) Options() (map[string]string, error) {
+	text, err := s.Text()
+	if err != nil {
+		return nil, err
+	}
+	options, err := Parse(text)
+	if err != nil {
+		return nil, fmt.Errorf("fragments of %s: %w", s.Name, err)
+	}
+	return options, nil
+}
+
 var option = regexp.MustCompile(`^CONFIG_([A-Za-z0-9_]+)=(.+)$|^# CONFIG_([A-Za-z0-9_]+) is not set$`)
 
 // Parse reads a fragment or a whole .config: option names without CONFIG_, values as written ("y", "12", `"text"`), and
