@@ -92,7 +92,7 @@ func Source(ctx context.Context, suite, pkg, version, sha256 string) (tarball st
 	}
 	found, err := filepath.Glob(filepath.Join(dir, "*"))
 	if err != nil || len(found) != 1 {
-		return "", fmt.Errorf("cached source %s: %d files, want 1 (%v)", dir, len(found), err)
+		return "", fmt.Errorf("cached source %s: %d files, want 1", dir, len(found))
 	}
 	return found[0], nil
 }

@@ -3,6 +3,7 @@ package uevent
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -42,7 +43,7 @@ func (l *Listener) Next(deadline time.Time) (Event, error) {
 	buf := make([]byte, 8192)
 	n, err := l.f.Read(buf)
 	if err != nil {
-		if pe, ok := err.(*os.PathError); ok && pe.Err == unix.ENOBUFS {
+		if errors.Is(err, unix.ENOBUFS) {
 			return Event{}, nil
 		}
 		return Event{}, err

@@ -165,7 +165,7 @@ func (c Client) Wait(ctx context.Context) error {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("wait for the probe: %w; last: %v", ctx.Err(), err)
+			return fmt.Errorf("wait for the probe: %w; last: %w", ctx.Err(), err)
 		}
 	}
 }

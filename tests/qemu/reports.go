@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -77,7 +78,7 @@ func (s *reports) wait(ctx context.Context, ok func(status.Report) bool) (status
 			}
 		}
 		if newest == nil {
-			return status.Report{}, fmt.Errorf("wait for status: %w (none came; bad line: %v)", err, bad)
+			return status.Report{}, errors.Join(fmt.Errorf("wait for status: %w; none came", err), bad)
 		}
 		return *newest, fmt.Errorf("wait for status: %w; newest: %s", err, digest(*newest))
 	}

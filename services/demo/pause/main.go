@@ -32,6 +32,6 @@ func main() {
 	// SIGTERM and SIGINT end the program in the Go runtime's handler, with
 	// status 2; other handled signals only interrupt pause(2).
 	for {
-		syscall.Syscall(syscall.SYS_PAUSE, 0, 0, 0)
+		_, _, _ = syscall.Syscall(syscall.SYS_PAUSE, 0, 0, 0)
 	}
 }

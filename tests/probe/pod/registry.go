@@ -69,8 +69,11 @@ func push(url string, files map[string][]byte) error {
 	var index struct {
 		Manifests []struct{ MediaType, Digest string }
 	}
-	if err := json.Unmarshal(files["index.json"], &index); err != nil || len(index.Manifests) != 1 {
-		return fmt.Errorf("read index.json: %d manifests, error %v; expected one", len(index.Manifests), err)
+	if err := json.Unmarshal(files["index.json"], &index); err != nil {
+		return fmt.Errorf("read index.json: %w", err)
+	}
+	if len(index.Manifests) != 1 {
+		return fmt.Errorf("read index.json: %d manifests, expected one", len(index.Manifests))
 	}
 	repository, tag, _ := strings.Cut(imageName, ":")
 	_, repository, _ = strings.Cut(repository, "/")
