@@ -27,7 +27,8 @@ const suite = "trixie"
 // hostPackages are what building and testing need of the host, beside Go.
 var hostPackages = []string{
 	"qemu-system-x86", "qemu-utils", "swtpm", "swtpm-tools", "ovmf", "sbsigntool", "cryptsetup-bin", "mtools", "dosfstools", "gdisk",
-	"e2fsprogs", "libseccomp-dev", "gcc", "pkg-config", "cpio", "zstd", "binutils", "dnsmasq-base", "iproute2",
+	"e2fsprogs", "erofs-utils", "libseccomp-dev", "gcc", "pkg-config", "cpio", "zstd", "binutils", "dnsmasq-base", "iproute2", "xorriso", "efitools",
+	"util-linux", "git",
 }
 
 // toolPackages are the tools of the newer suite that make the image.

@@ -28,6 +28,7 @@ var annotations = []struct {
 		}
 		return duration(&s.Watchdog, v)
 	}},
+	{"prefetch", "", func(s *Service, v string) error { s.Prefetch = fields(v); return nil }},
 	{"drain", "", func(s *Service, v string) error { s.Drain = v; return nil }},
 	{"critical", "false", func(s *Service, v string) (err error) { s.Critical, err = strconv.ParseBool(v); return err }},
 }

@@ -61,7 +61,8 @@ type Service struct {
 	TimeoutStart, TimeoutStop, Watchdog time.Duration
 
 	Critical bool
-	Drain    string // cgroup whose processes end after this service when the machine goes down
+	Prefetch []string // files that are read ahead while the service waits for what it requires
+	Drain    string   // cgroup whose processes end after this service when the machine goes down
 }
 
 // Limit is how many restarts within Per are too many.

@@ -46,6 +46,9 @@ func Spec() *specs.Spec {
 		Linux: &specs.Linux{CgroupsPath: "/system/kubelet"},
 		Annotations: map[string]string{
 			"holdfast.requires": "config,containerd,netd",
+			// Itself, and what its first pod executes, in that order.
+			"holdfast.prefetch": "/usr/bin/kubelet /usr/bin/containerd-shim-runc-v2 /usr/bin/runc" +
+				" /opt/cni/bin/bridge /opt/cni/bin/host-local /opt/cni/bin/portmap /usr/sbin/nft",
 			"holdfast.drain":    "/kubepods",
 			"holdfast.type":     "notify",
 			"holdfast.stop":     "main",
