@@ -210,6 +210,5 @@ func fail(r *report.Reporter, err error) {
 	r.Fatal(step, fmt.Errorf("%w; restarting in %s", err, delay))
 	<-time.After(delay)
 	power.Sync(5 * time.Second)
-	err = power.Do(power.Reboot)
-	panic(err)
+	r.Fatal("restart", power.Do(power.Reboot)) // still here: main returns, the kernel panics and restarts
 }

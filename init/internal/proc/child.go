@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"strconv"
 	"syscall"
+	"unsafe"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -43,6 +44,7 @@ func child() error {
 		do   func(*specs.Process) error
 	}{
 		{"close inherited files", closeInherited},
+		{"reset signals", resetSignals},
 		{"set oom score", setOOMScore},
 		{"set resource limits", setLimits},
 		{"change directory", changeDir},
@@ -64,6 +66,37 @@ func child() error {
 // closeInherited leaves the program its standard streams and nothing else.
 func closeInherited(*specs.Process) error {
 	return unix.CloseRange(planFD, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
+}
+
+// sigaction is struct sigaction of the kernel (include/linux/signal_types.h)
+// on 64-bit machines; its last field is a mask of signals 1 to 64.
+type sigaction struct {
+	handler, flags, restorer uintptr
+	mask                     uint64
+}
+
+const (
+	signals   = 64
+	sigIgnore = 1 // SIG_IGN
+)
+
+// resetSignals gives every ignored signal its default action: exec(2) resets
+// handlers, but keeps what is ignored.
+func resetSignals(*specs.Process) error {
+	for n := uintptr(1); n <= signals; n++ {
+		var now, preset sigaction
+		size := unsafe.Sizeof(now.mask)
+		if _, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, n, 0, uintptr(unsafe.Pointer(&now)), size, 0, 0); errno != 0 {
+			return fmt.Errorf("signal %d: %w", n, errno)
+		}
+		if now.handler != sigIgnore {
+			continue
+		}
+		if _, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, n, uintptr(unsafe.Pointer(&preset)), 0, size, 0, 0); errno != 0 {
+			return fmt.Errorf("signal %d: %w", n, errno)
+		}
+	}
+	return nil
 }
 
 func setOOMScore(p *specs.Process) error {
