@@ -130,8 +130,8 @@ func TestChildHonoursItsSpec(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("changing credentials needs root")
 	}
-	signal.Ignore(syscall.SIGUSR1) // must not reach the child
-	defer signal.Reset(syscall.SIGUSR1)
+	signal.Ignore(syscall.SIGHUP) // must not reach the child
+	defer signal.Reset(syscall.SIGHUP)
 	r := reaper(t)
 	c := shell(`grep -E '^(Uid|Gid|Groups|Cap(Inh|Prm|Eff|Bnd|Amb)|NoNewPrivs|SigBlk|SigIgn):' /proc/self/status; ulimit -n; cat /proc/self/oom_score_adj; ls /proc/self/fd | wc -l; echo $0 $A; pwd`)
 	score := 7
