@@ -1,4 +1,3 @@
-// Package arch holds the rules that keep the repository's structure true.
 package arch
 
 import (
