@@ -62,12 +62,13 @@ func runNode(r *report.Reporter) error {
 	reaper := proc.NewReaper()
 	requests := listen(reaper)
 	n := &boot.Node{Report: r, Reaper: reaper, Pet: pet(r)}
-	if err := n.Run(boot.Stage2); err != nil {
-		return err
-	}
 	services, err := spec.Load(spec.Dir)
 	if err != nil {
 		return &boot.Error{Step: "load services", Err: err}
+	}
+	go supervise.Prefetch(services)
+	if err := n.Run(boot.Stage2); err != nil {
+		return err
 	}
 	s, err := supervise.New(supervise.Config{
 		Services: services, Reaper: reaper, LogDir: "/var/log/holdfast", Now: report.Now,

@@ -49,7 +49,7 @@ func All() []Component {
 				"k8s.io/client-go/pkg/version.gitCommit=",
 				"k8s.io/component-base/version.gitCommit=",
 			},
-			Programs: []Program{{"k8s.io/kubernetes/cmd/kubelet", "kubelet", "grpcnotrace"}},
+			Programs: []Program{{"holdfast/hack/components/kubelet", "kubelet", "grpcnotrace"}},
 		},
 		{
 			Name:        "containerd",

@@ -16,6 +16,7 @@ var annotations = []struct {
 	read        func(*Service, string) error
 }{
 	{"requires", "", func(s *Service, v string) error { s.Requires = fields(v); return nil }},
+	{"gate", "", func(s *Service, v string) error { s.Gate = fields(v); return nil }},
 	{"type", "simple", func(s *Service, v string) error { return choose(&s.Type, v, Notify, Simple, Oneshot) }},
 	{"restart", "always", func(s *Service, v string) error { return choose(&s.Restart, v, Always, OnFailure, Never) }},
 	{"restart-limit", "5/1m", func(s *Service, v string) error { return s.Limit.read(v) }},

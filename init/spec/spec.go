@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -52,7 +53,8 @@ const (
 type Service struct {
 	Name     string
 	OCI      specs.Spec
-	Requires []string
+	Requires []string // started when these are ready, stopped before them
+	Gate     []string // likewise, but it is already running, and waits on GateVariable
 	Type     Type
 	Restart  Restart
 	Limit    Limit
@@ -64,6 +66,15 @@ type Service struct {
 	Prefetch []string // files that are read ahead while the service waits for what it requires
 	Drain    string   // cgroup whose processes end after this service when the machine goes down
 }
+
+// GateVariable is in the environment of a process that is held: it names the
+// file descriptor to read to its end before anything of the services in Gate
+// is touched. That hides the time which a large program needs until main.
+const GateVariable = "HOLDFAST_GATE_FD"
+
+// After names the services that must be ready before this one does its work,
+// and that stop after it.
+func (s *Service) After() []string { return slices.Concat(s.Requires, s.Gate) }
 
 // Limit is how many restarts within Per are too many.
 type Limit struct {

@@ -52,6 +52,7 @@ func Spec() *specs.Spec {
 		},
 		Linux: &specs.Linux{CgroupsPath: "/system/containerd"},
 		Annotations: map[string]string{
+			"holdfast.prefetch": "/usr/bin/containerd",
 			"holdfast.type":     "notify",
 			"holdfast.stop":     "main",
 			"holdfast.critical": "true",

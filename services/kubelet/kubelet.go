@@ -26,9 +26,13 @@ const (
 // State that kubelet keeps over boots.
 const (
 	rootDir    = "/var/lib/kubelet"
-	certDir    = rootDir + "/pki"
+	certDir    = rootDir + "/pki"        // certificates that a cluster signed
 	kubeconfig = rootDir + "/kubeconfig" // written by kubelet once its certificate is signed
 )
+
+// volatileCertDir holds the certificate that kubelet signs itself, a new one
+// at each boot.
+const volatileCertDir = "/run/kubelet/pki"
 
 // Spec returns the service. It runs our applet, which becomes kubelet: flags
 // depend on the node's configuration, and a specification is on the verified root.
@@ -45,7 +49,8 @@ func Spec() *specs.Spec {
 		},
 		Linux: &specs.Linux{CgroupsPath: "/system/kubelet"},
 		Annotations: map[string]string{
-			"holdfast.requires": "config,containerd,netd",
+			"holdfast.requires": "config",
+			"holdfast.gate":     "containerd,netd",
 			// Itself, and what its first pod executes, in that order.
 			"holdfast.prefetch": "/usr/bin/kubelet /usr/bin/containerd-shim-runc-v2 /usr/bin/runc" +
 				" /opt/cni/bin/bridge /opt/cni/bin/host-local /opt/cni/bin/portmap /usr/sbin/nft",
@@ -98,7 +103,11 @@ func read() (node, error) {
 
 // args returns kubelet's argument vector.
 func args(n node) []string {
-	out := []string{program, "--config=" + ConfigFile, "--root-dir=" + rootDir, "--cert-dir=" + certDir}
+	certs := volatileCertDir
+	if n.joins {
+		certs = certDir
+	}
+	out := []string{program, "--config=" + ConfigFile, "--root-dir=" + rootDir, "--cert-dir=" + certs}
 	if n.hostname != "" {
 		out = append(out, "--hostname-override="+n.hostname)
 	}

@@ -26,10 +26,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Command is what to start. Stdin is /dev/null.
+// Command is what to start.
 type Command struct {
 	Process specs.Process
 	Cgroup  *os.File // directory of the cgroup it is born in; nil: the parent's
+	Stdin   *os.File // nil: /dev/null
 	Stdout  *os.File // nil: /dev/null
 	Stderr  *os.File // nil: /dev/null
 }
@@ -100,7 +101,7 @@ func (r *Reaper) Start(c Command) (*Process, error) {
 	p.Exit = p.exit
 	attr := &syscall.ProcAttr{
 		Dir:   "/",
-		Files: []uintptr{null.Fd(), fd(c.Stdout, null), fd(c.Stderr, null), plan.Fd(), setupW.Fd()},
+		Files: []uintptr{fd(c.Stdin, null), fd(c.Stdout, null), fd(c.Stderr, null), plan.Fd(), setupW.Fd()},
 		Sys:   &syscall.SysProcAttr{Setsid: true, PidFD: &p.pidfd},
 	}
 	if c.Cgroup != nil {

@@ -10,7 +10,9 @@ import (
 // State is where a service is in its life.
 //
 // A service waits until all that it requires is ready. It is then started,
-// and becomes ready in the way of its type. When it ends without having been
+// and becomes ready in the way of its type. One with a gate is held there,
+// running, until the services that the gate names are ready too; its start
+// deadline counts from then. When it ends without having been
 // asked to, its restart policy decides: it backs off and starts again, is done
 // (a oneshot that succeeded), or has failed (never restarted, or too many
 // restarts within its limit). A service that misses its start deadline is
@@ -21,12 +23,15 @@ import (
 //	                    ┌───────────── backoff ◀────────────┐
 //	                    ▼                                   │
 //	waiting ──start──▶ starting ──ready──▶ ready ──ended──▶ ? ──▶ done, failed
-//	                    │                   │
-//	                    └──stop──▶ stopping ◀┘──ended──▶ stopped
+//	           │        ▲    │              │
+//	           └▶ held ─open │              │
+//	                │        └─stop▶ stopping ◀┘──ended──▶ stopped
+//	                └──────────stop─▶
 type State string
 
 const (
 	Waiting  State = "waiting"
+	Held     State = "held"
 	Starting State = "starting"
 	Ready    State = "ready"
 	Backoff  State = "backoff"
@@ -41,6 +46,7 @@ type Event string
 
 const (
 	Start   Event = "start"   // all that it requires is ready
+	Open    Event = "open"    // all that its gate names is ready
 	Said    Event = "ready"   // it said READY=1
 	Ended   Event = "ended"   // its main process ended with status 0
 	Died    Event = "died"    // its main process ended otherwise, or never ran
@@ -53,6 +59,7 @@ type Do string
 
 const (
 	Spawn  Do = "spawn"  // start the main process
+	Pass   Do = "pass"   // open its gate
 	Term   Do = "term"   // ask it to end
 	Kill   Do = "kill"   // end it, and what its stop mode covers
 	Sweep  Do = "sweep"  // end what the main process left in the cgroup
@@ -93,7 +100,7 @@ func (m *Machine) Step(now time.Duration, e Event, detail string) []Action {
 	switch m.State {
 	case Waiting:
 		return m.waiting(e)
-	case Starting, Ready:
+	case Held, Starting, Ready:
 		return m.running(now, e, detail)
 	case Backoff:
 		return m.backoff(e)
@@ -123,7 +130,22 @@ func (m *Machine) waiting(e Event) []Action {
 
 func (m *Machine) spawn() []Action {
 	m.State, m.killed, m.again = Starting, false, false
+	if len(m.Service.Gate) > 0 {
+		m.State = Held
+		return []Action{{Do: Spawn}, {Do: Disarm}}
+	}
 	return []Action{{Do: Spawn}, {Arm, m.Service.TimeoutStart}}
+}
+
+func (m *Machine) open(now time.Duration) []Action {
+	if m.State != Held {
+		return nil
+	}
+	m.State = Starting
+	if m.Service.Type == spec.Simple {
+		return append([]Action{{Do: Pass}}, m.ready(now)...)
+	}
+	return []Action{{Do: Pass}, {Arm, m.Service.TimeoutStart}}
 }
 
 // Spawned tells the machine that the main process runs: a simple service is
@@ -142,6 +164,8 @@ func (m *Machine) ready(now time.Duration) []Action {
 
 func (m *Machine) running(now time.Duration, e Event, detail string) []Action {
 	switch e {
+	case Open:
+		return m.open(now)
 	case Said:
 		if m.State == Starting && m.Service.Type == spec.Notify {
 			return m.ready(now)

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"holdfast/init/internal/logs"
@@ -49,7 +50,8 @@ type unit struct {
 	spent   bool // the group was killed
 	log     *logs.Log
 	process *proc.Process
-	pids    []int // of the newest main processes: a message may outlive its sender
+	gate    *os.File // the process waits until it is closed
+	pids    []int    // of the newest main processes: a message may outlive its sender
 	timer   *time.Timer
 	armed   int   // counts Arm and Disarm: an old timer's event is stale
 	oom     int64 // processes of the group that the OOM killer ended so far
@@ -142,7 +144,6 @@ func limit(g cgroup.Group, svc *spec.Service) error {
 // Run starts every service and supervises until a message on down, then stops
 // everything, in reverse order and no longer than limit.
 func (s *Supervisor) Run(down <-chan struct{}, limit time.Duration) {
-	go prefetch(s.Services)
 	s.advance()
 	tick := time.NewTicker(petEvery)
 	defer tick.Stop()
@@ -190,10 +191,11 @@ func (s *Supervisor) stopAll(down <-chan struct{}, limit time.Duration) {
 	}
 }
 
-// prefetch asks the kernel to read files into the page cache, where it has
-// time: while one service starts, the programs of the next are verified and
-// decompressed. It is a hint; what fails is read when it is needed.
-func prefetch(services []*spec.Service) {
+// Prefetch asks the kernel to read files into the page cache, where it has
+// time: while the boot waits for a disk or a service starts, the programs of
+// the next are verified and decompressed. It is a hint; what fails is read
+// when it is needed.
+func Prefetch(services []*spec.Service) {
 	for _, svc := range services {
 		for _, path := range svc.Prefetch {
 			if f, err := os.Open(path); err == nil {
@@ -222,8 +224,10 @@ func (s *Supervisor) unsettled() string {
 func (s *Supervisor) advance() {
 	for _, u := range s.units {
 		switch {
-		case !s.down && u.State == Waiting && s.all(u.Service.Requires, func(r *unit) bool { return r.Satisfied() }):
+		case !s.down && u.State == Waiting && s.all(u.Service.Requires, (*unit).Satisfied):
 			s.step(u, Start, "")
+		case !s.down && u.State == Held && s.all(u.Service.Gate, (*unit).Satisfied):
+			s.step(u, Open, "")
 		case s.down && !u.Settled() && u.State != Stopping && s.free(u):
 			s.step(u, Stop, "")
 		}
@@ -237,7 +241,7 @@ func (s *Supervisor) advance() {
 // free tells whether nothing that requires u still runs or drains.
 func (s *Supervisor) free(u *unit) bool {
 	for _, other := range s.units {
-		if slices.Contains(other.Service.Requires, u.Service.Name) && (!other.Settled() || s.waits > 0) {
+		if slices.Contains(other.Service.After(), u.Service.Name) && (!other.Settled() || s.waits > 0) {
 			return false
 		}
 	}
@@ -296,6 +300,8 @@ func (s *Supervisor) act(u *unit, do Do) error {
 	switch {
 	case do == Spawn:
 		s.spawn(u)
+	case do == Pass:
+		return u.pass()
 	case do == Term && u.process != nil:
 		return u.process.Signal(syscall.SIGTERM)
 	case do == Kill && u.Service.Stop == spec.StopMain && u.process != nil:
@@ -357,7 +363,36 @@ func (s *Supervisor) start(u *unit) (*proc.Process, error) {
 	u.log.Attach(r)
 	process := *u.Service.OCI.Process
 	process.Env = append(slices.Clone(process.Env), "NOTIFY_SOCKET="+u.notify.path)
-	return s.Reaper.Start(proc.Command{Process: process, Cgroup: dir, Stdout: w, Stderr: w})
+	stdin, err := u.shut(&process)
+	if err != nil {
+		return nil, err
+	}
+	defer stdin.Close()
+	return s.Reaper.Start(proc.Command{Process: process, Cgroup: dir, Stdin: stdin, Stdout: w, Stderr: w})
+}
+
+// shut makes the gate of a service that has one: the pipe that is its standard
+// input. Without a gate, the file is nil.
+func (u *unit) shut(process *specs.Process) (stdin *os.File, err error) {
+	if len(u.Service.Gate) == 0 {
+		return nil, nil
+	}
+	if err := u.pass(); err != nil {
+		return nil, err
+	}
+	process.Env = append(process.Env, spec.GateVariable+"=0")
+	stdin, u.gate, err = os.Pipe()
+	return stdin, err
+}
+
+// pass opens the gate, if there is one.
+func (u *unit) pass() error {
+	if u.gate == nil {
+		return nil
+	}
+	err := u.gate.Close()
+	u.gate = nil
+	return err
 }
 
 func (s *Supervisor) exited(u *unit, p *proc.Process, st proc.Status) {
@@ -413,7 +448,7 @@ func (s *Supervisor) report(u *unit, before State) {
 	}
 	switch u.State {
 	case Ready, Done:
-		if before == Starting {
+		if before == Starting || before == Held {
 			u.readyAt = s.Now()
 			s.Say(u.Service.Name, string(u.State))
 		}
