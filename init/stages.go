@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"holdfast/init/internal/boot"
+	"holdfast/init/internal/guard"
 	"holdfast/init/internal/proc"
 	"holdfast/init/internal/report"
 	"holdfast/init/internal/shutdown"
@@ -23,7 +24,7 @@ import (
 )
 
 const (
-	stopLimit     = 60 * time.Second // for all services together
+	stopLimit     = 50 * time.Second // for all services together; below the watchdog's
 	watchdogLimit = 60 * time.Second
 )
 
@@ -31,7 +32,7 @@ const (
 func stage1() {
 	r := report.New(1)
 	n := &boot.Node{Report: r}
-	err := guard(func() error {
+	err := survive(func() error {
 		if err := n.Run(boot.Stage1); err != nil {
 			return err
 		}
@@ -43,7 +44,7 @@ func stage1() {
 // stage2 runs from the verified root and never returns.
 func stage2() {
 	r := report.New(2)
-	err := guard(func() error { return runNode(r) })
+	err := survive(func() error { return runNode(r) })
 	fail(r, err)
 }
 
@@ -66,13 +67,13 @@ func runNode(r *report.Reporter) error {
 	if err != nil {
 		return &boot.Error{Step: "load services", Err: err}
 	}
-	go supervise.Prefetch(services)
+	guard.Go(func() { supervise.Prefetch(services) })
 	if err := n.Run(boot.Stage2); err != nil {
 		return err
 	}
 	s, err := supervise.New(supervise.Config{
 		Services: services, Reaper: reaper, LogDir: "/var/log/holdfast", Now: report.Now,
-		Changed: changed(r), Say: r.Say, Fault: r.Fault, Pet: n.Pet,
+		Changed: changed(r), Say: r.Say, Fault: r.Fault, Pet: n.Pet, PetEvery: watchdogLimit / 2,
 	})
 	if err != nil {
 		return &boot.Error{Step: "prepare services", Err: err}
@@ -80,6 +81,8 @@ func runNode(r *report.Reporter) error {
 	action := requests.action
 	s.Run(requests.down, stopLimit)
 	r.Update(func(s *status.Report) { s.Phase = status.ShuttingDown })
+	r.Publish()
+	n.Pet() // what follows is bounded by less than the watchdog's time
 	return shutdown.Now(action(), func(text string) { r.Say("shutdown", text) })
 }
 
@@ -88,6 +91,9 @@ func changed(r *report.Reporter) func([]status.Service) {
 	up := false
 	return func(list []status.Service) {
 		phase := phaseOf(list)
+		if up && phase == status.Booting {
+			phase = status.Running // a service that comes back is no new boot
+		}
 		r.Update(func(s *status.Report) {
 			s.Services = list
 			if s.Phase != status.ShuttingDown {
@@ -105,7 +111,7 @@ func phaseOf(list []status.Service) status.Phase {
 	phase := status.Running
 	for _, s := range list {
 		switch supervise.State(s.State) {
-		case supervise.Ready, supervise.Done:
+		case supervise.Ready, supervise.Done, supervise.Stopped:
 		case supervise.Failed:
 			return status.Degraded
 		default:
@@ -143,7 +149,7 @@ func listen(reaper *proc.Reaper) requests {
 	signal.Notify(children, unix.SIGCHLD)
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, unix.SIGINT, unix.SIGTERM)
-	go func() {
+	guard.Go(func() {
 		for {
 			select {
 			case <-children:
@@ -156,8 +162,10 @@ func listen(reaper *proc.Reaper) requests {
 				ask(asked, action)
 			}
 		}
-	}()
-	input.PowerButtons(func() { ask(asked, power.Off) })
+	})
+	for _, button := range input.PowerButtons() {
+		guard.Go(func() { button.Watch(func() { ask(asked, power.Off) }) })
+	}
 	return collect(asked)
 }
 
@@ -173,7 +181,7 @@ func ask(asked chan power.Action, a power.Action) {
 func collect(asked <-chan power.Action) requests {
 	first := make(chan power.Action, 1)
 	down := make(chan struct{}, 4)
-	go func() {
+	guard.Go(func() {
 		for a := range asked {
 			select {
 			case first <- a:
@@ -184,13 +192,12 @@ func collect(asked <-chan power.Action) requests {
 			default:
 			}
 		}
-	}()
+	})
 	return requests{down: down, action: func() power.Action { return <-first }}
 }
 
-// guard turns a panic of this goroutine into an error. A panic elsewhere ends
-// the process, and with it, by the kernel's hand, the boot.
-func guard(f func() error) (err error) {
+// survive turns a panic of the main goroutine into an error.
+func survive(f func() error) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())

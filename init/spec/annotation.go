@@ -21,6 +21,12 @@ var annotations = []struct {
 	{"restart", "always", func(s *Service, v string) error { return choose(&s.Restart, v, Always, OnFailure, Never) }},
 	{"restart-limit", "5/1m", func(s *Service, v string) error { return s.Limit.read(v) }},
 	{"stop", "all", func(s *Service, v string) error { return choose(&s.Stop, v, StopMain, StopAll) }},
+	{"backoff", "100ms", func(s *Service, v string) error {
+		if v == "0s" {
+			return nil
+		}
+		return duration(&s.Backoff, v)
+	}},
 	{"timeout-start", "90s", func(s *Service, v string) error { return duration(&s.TimeoutStart, v) }},
 	{"timeout-stop", "30s", func(s *Service, v string) error { return duration(&s.TimeoutStop, v) }},
 	{"watchdog", "off", func(s *Service, v string) error {
@@ -29,6 +35,7 @@ var annotations = []struct {
 		}
 		return duration(&s.Watchdog, v)
 	}},
+	{"signal-shutdown", "SIGTERM", func(s *Service, v string) error { return choose(&s.SignalShutdown, v, "SIGTERM", "SIGUSR1", "SIGUSR2") }},
 	{"prefetch", "", func(s *Service, v string) error { s.Prefetch = fields(v); return nil }},
 	{"drain", "", func(s *Service, v string) error { s.Drain = v; return nil }},
 	{"critical", "false", func(s *Service, v string) (err error) { s.Critical, err = strconv.ParseBool(v); return err }},

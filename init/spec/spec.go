@@ -62,6 +62,10 @@ type Service struct {
 
 	TimeoutStart, TimeoutStop, Watchdog time.Duration
 
+	Backoff time.Duration // before the first restart in a row; it doubles up to 10 s, 0 stays 0
+
+	SignalShutdown string // sent instead of SIGTERM when the machine goes down
+
 	Critical bool
 	Prefetch []string // files that are read ahead while the service waits for what it requires
 	Drain    string   // cgroup whose processes end after this service when the machine goes down

@@ -173,7 +173,7 @@ func Empty(path string, limit time.Duration) (killed int, err error) {
 	for _, pid := range pids {
 		_ = unix.Kill(pid, unix.SIGTERM) // one that has ended meanwhile is what we want
 	}
-	if ok, err := g.waitEmpty(limit); ok || err != nil {
+	if ok, err := g.WaitEmpty(limit); ok || err != nil {
 		return 0, err
 	}
 	if pids, err = g.tree(); err != nil {
@@ -182,7 +182,7 @@ func Empty(path string, limit time.Duration) (killed int, err error) {
 	if err := g.Kill(); err != nil {
 		return 0, err
 	}
-	if ok, err := g.waitEmpty(limit); !ok {
+	if ok, err := g.WaitEmpty(limit); !ok {
 		return len(pids), errors.Join(err, fmt.Errorf("cgroup %s still has processes %s after SIGKILL", path, limit))
 	}
 	return len(pids), nil
@@ -208,20 +208,45 @@ func (g Group) tree() ([]int, error) {
 	return all, err
 }
 
-func (g Group) waitEmpty(limit time.Duration) (bool, error) {
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.After(limit); ; {
+// WaitEmpty waits until no process lives in the group or below it; false: not
+// within the limit.
+func (g Group) WaitEmpty(limit time.Duration) (bool, error) {
+	f, err := watch(filepath.Join(g.dir, "cgroup.events"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	if err := f.SetReadDeadline(time.Now().Add(limit)); err != nil {
+		return false, err
+	}
+	for buf := make([]byte, 1024); ; {
 		full, err := g.Populated()
 		if err != nil || !full {
 			return err == nil, err
 		}
-		select {
-		case <-tick.C:
-		case <-deadline:
+		if _, err := f.Read(buf); errors.Is(err, os.ErrDeadlineExceeded) {
 			return false, nil
+		} else if err != nil {
+			return false, err
 		}
 	}
+}
+
+// watch opens an inotify file that can be read when a file changes.
+func watch(path string) (*os.File, error) {
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err != nil {
+		return nil, fmt.Errorf("watch %s: %w", path, err)
+	}
+	f := os.NewFile(uintptr(fd), "inotify")
+	if _, err := unix.InotifyAddWatch(fd, path, unix.IN_MODIFY); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("watch %s: %w", path, err)
+	}
+	return f, nil
 }
 
 // Children lists the groups right below a path.

@@ -15,26 +15,27 @@ const (
 	keyPower  = 116 // KEY_POWER
 )
 
-// PowerButtons calls pressed for each press of a power button. It returns at
-// once; how many devices it reads is returned too.
-func PowerButtons(pressed func()) int {
+// Button is an input device that may have a power button.
+type Button struct{ f *os.File }
+
+// PowerButtons opens every input device.
+func PowerButtons() (buttons []Button) {
 	nodes, err := filepath.Glob("/dev/input/event*")
 	if err != nil {
-		return 0
+		return nil
 	}
-	n := 0
 	for _, node := range nodes {
-		f, err := os.Open(node)
-		if err != nil {
-			continue
+		if f, err := os.Open(node); err == nil {
+			buttons = append(buttons, Button{f})
 		}
-		n++
-		go func() {
-			defer f.Close()
-			_ = read(f, pressed)
-		}()
 	}
-	return n
+	return buttons
+}
+
+// Watch calls pressed for each press, until the device is gone.
+func (b Button) Watch(pressed func()) {
+	defer b.f.Close()
+	_ = read(b.f, pressed)
 }
 
 func read(r io.Reader, pressed func()) error {

@@ -31,10 +31,9 @@ func kubeletConfiguration(c *nodeconfig.Config) map[string]any {
 		"seccompDefault":         true,
 		"hairpinMode":            "hairpin-veth",
 		// kube-proxy makes its own chains.
-		"makeIPTablesUtilChains": false, // 4.2.7 asks for the rules, not for kubelet making them
-		// Graceful shutdown asks systemd-logind over D-Bus; PID 1 orders it here.
-		"shutdownGracePeriod":             "0s",
-		"shutdownGracePeriodCriticalPods": "0s",
+		"makeIPTablesUtilChains":          false, // 4.2.7 asks for the rules, not for kubelet making them
+		"shutdownGracePeriod":             "30s", // within the stop deadline of kubelet's service
+		"shutdownGracePeriodCriticalPods": "10s",
 		// An unused image may be a built-in one that no registry has.
 		"imageMaximumGCAge":     "0s",
 		"serializeImagePulls":   false,

@@ -50,7 +50,9 @@ func Spec() *specs.Spec {
 			Rlimits:     []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 1024, Hard: 1 << 19}},
 			OOMScoreAdj: &oomScore,
 		},
-		Linux: &specs.Linux{CgroupsPath: "/system/containerd"},
+		Linux: &specs.Linux{CgroupsPath: "/system/containerd", Resources: &specs.LinuxResources{
+			Unified: map[string]string{"memory.min": "67108864"}, // what it needs when the node is short of memory
+		}},
 		Annotations: map[string]string{
 			"holdfast.prefetch": "/usr/bin/containerd",
 			"holdfast.type":     "notify",

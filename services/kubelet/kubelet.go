@@ -47,7 +47,9 @@ func Spec() *specs.Spec {
 			Rlimits:     []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 1024, Hard: 1 << 19}},
 			OOMScoreAdj: &oomScore,
 		},
-		Linux: &specs.Linux{CgroupsPath: "/system/kubelet"},
+		Linux: &specs.Linux{CgroupsPath: "/system/kubelet", Resources: &specs.LinuxResources{
+			Unified: map[string]string{"memory.min": "100663296"}, // what it needs when the node is short of memory
+		}},
 		Annotations: map[string]string{
 			"holdfast.requires": "config",
 			"holdfast.gate":     "containerd,netd",
@@ -58,6 +60,9 @@ func Spec() *specs.Spec {
 			"holdfast.type":     "notify",
 			"holdfast.stop":     "main",
 			"holdfast.critical": "true",
+			// It ends its pods first; that may take shutdownGracePeriod.
+			"holdfast.signal-shutdown": "SIGUSR1",
+			"holdfast.timeout-stop":    "40s",
 		},
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
-	"fmt"
 	"io/fs"
 	"math/big"
 	"os"
@@ -36,7 +35,7 @@ func makeServingCertificate(args []string) error {
 	}
 	cert, key, err := selfSigned(time.Now())
 	if err != nil {
-		return fmt.Errorf("make serving certificate: %w", err)
+		return err
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err

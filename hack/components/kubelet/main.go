@@ -1,8 +1,10 @@
-// Command kubelet is upstream's node agent, held at a gate until the services that it needs are ready.
+// Command kubelet is upstream's node agent, fitted to a supervisor that is not systemd.
 //
-// Under emulation kubelet takes two seconds from its exec to its first line.
-// PID 1 starts it beside containerd and holds it there (annotation holdfast.gate),
-// so that those seconds cost the boot nothing.
+// Where PID 1 runs it (annotation holdfast.gate), it is started beside
+// containerd and held until that is ready: under emulation kubelet takes two
+// seconds from its exec to its first line, which then cost the boot nothing.
+// SIGUSR1 says that the machine goes down: kubelet ends its pods by their
+// priority and grace periods first. SIGTERM leaves them running.
 package main
 
 import (
@@ -19,11 +21,25 @@ import (
 
 func main() {
 	command := app.NewKubeletCommand(context.Background())
-	for _, prepare := range []func([]string) error{makeServingCertificate, waitAtGate} {
-		if err := prepare(os.Args[1:]); err != nil {
+	if gate, ok := os.LookupEnv(gateVariable); ok {
+		if err := prepare(os.Args[1:], gate); err != nil {
 			fmt.Fprintln(os.Stderr, "kubelet:", err)
 			os.Exit(1)
 		}
 	}
 	os.Exit(cli.Run(command))
+}
+
+// prepare does what kubelet would do slowly or could not do, and waits.
+func prepare(args []string, gate string) error {
+	if err := os.MkdirAll(runDir, 0o700); err != nil {
+		return err
+	}
+	if err := makeServingCertificate(args); err != nil {
+		return fmt.Errorf("make serving certificate: %w", err)
+	}
+	if err := announceShutdown(); err != nil {
+		return err
+	}
+	return waitAtGate(gate)
 }

@@ -75,11 +75,17 @@ func mountRuntime(*Node) (string, error) {
 	return "", nil
 }
 
+// ownMemory stays with PID 1 when the node is short of memory: twice what it needs.
+const ownMemory = "16777216"
+
 // joinCgroup moves PID 1 out of the root group, so that its own use of
 // resources can be seen and protected.
 func joinCgroup() error {
 	g, err := cgroup.Make(cgroup.Init)
 	if err != nil {
+		return err
+	}
+	if err := g.Set("memory.min", ownMemory); err != nil {
 		return err
 	}
 	return g.Join(os.Getpid())

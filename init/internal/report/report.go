@@ -8,12 +8,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"holdfast/init/internal/guard"
 	"holdfast/init/status"
 	"holdfast/kernel/kmsg"
 )
@@ -26,8 +28,16 @@ type Reporter struct {
 
 	mu     sync.Mutex
 	report status.Report
-	port   *os.File
+	timer  *time.Timer // runs while a change waits to be published
+
+	publishing sync.Mutex
+	port       *os.File
 }
+
+const (
+	publishAfter = 50 * time.Millisecond // many changes come together; the last one counts
+	maxFaults    = 64
+)
 
 // Now is the time since the kernel started.
 func Now() time.Duration {
@@ -64,11 +74,13 @@ func (r *Reporter) Say(source, text string) { r.line(source, text) }
 
 // Fault reports something wrong that the node survives.
 func (r *Reporter) Fault(source, text string) {
-	r.mu.Lock()
-	r.report.Faults = append(r.report.Faults, status.Fault{Source: source, Text: text})
-	r.mu.Unlock()
+	f := status.Fault{Source: source, Text: text}
+	r.Update(func(s *status.Report) {
+		if known := slices.Contains(s.Faults, f); !known && len(s.Faults) < maxFaults {
+			s.Faults = append(s.Faults, f)
+		}
+	})
 	r.line(source, "FAULT "+text)
-	r.Publish()
 }
 
 // Fatal logs what ends this boot. At this priority the kernel shows it on
@@ -86,21 +98,27 @@ func (r *Reporter) line(source, text string) {
 	_ = r.log.Write(kmsg.Info, "holdfast: "+strings.TrimSpace(source+": "+text)) // the console has it already
 }
 
-// Update changes the report under its lock and publishes it.
+// Update changes the report under its lock, and publishes it soon.
 func (r *Reporter) Update(change func(*status.Report)) {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	change(&r.report)
-	r.mu.Unlock()
-	r.Publish()
+	if r.timer == nil {
+		r.timer = time.AfterFunc(publishAfter, func() { guard.Run(r.Publish) })
+	}
 }
 
 // Publish writes the report to its file and to the host's port. Neither can
 // hold PID 1 up: the file is on a tmpfs, the port does not block.
 func (r *Reporter) Publish() {
+	r.publishing.Lock()
+	defer r.publishing.Unlock()
+	memory := memory()
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.report.Memory = memory()
+	r.timer = nil
+	r.report.Memory = memory
 	data, err := json.Marshal(&r.report)
+	r.mu.Unlock()
 	if err != nil {
 		return
 	}

@@ -20,6 +20,7 @@ const maxMessage = 4096
 type message struct {
 	pid    int
 	ready  bool
+	alive  bool // WATCHDOG=1
 	status string
 	faults []string
 }
@@ -108,6 +109,8 @@ func parseMessage(b []byte) message {
 		switch key {
 		case "READY":
 			m.ready = value == "1"
+		case "WATCHDOG":
+			m.alive = value == "1"
 		case "STATUS":
 			m.status = value
 		case "X_FAULT":
