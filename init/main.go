@@ -4,13 +4,25 @@ package main
 import (
 	"os"
 
+	"golang.org/x/sys/unix"
+
 	"holdfast/init/internal/proc"
 )
 
+// askedByKernel are the programs by which the kernel asks for an orderly end
+// (kernel/reboot.c; Hyper-V's shutdown request does), and what PID 1 takes for
+// the same. CONFIG_STATIC_USERMODEHELPER_PATH leads here.
+var askedByKernel = map[string]unix.Signal{"/sbin/poweroff": unix.SIGTERM, "/sbin/reboot": unix.SIGINT}
+
 func main() {
+	signal, asked := askedByKernel[os.Args[0]]
 	switch {
 	case os.Args[0] == proc.ChildName:
 		os.Exit(proc.Child())
+	case asked && os.Getpid() != 1:
+		if err := unix.Kill(1, signal); err != nil {
+			os.Exit(1)
+		}
 	case os.Getpid() != 1:
 		os.Stderr.WriteString("init: runs as process 1 only\n")
 		os.Exit(2)

@@ -78,6 +78,10 @@ func runNode(r *report.Reporter) error {
 	if err != nil {
 		return &boot.Error{Step: "prepare services", Err: err}
 	}
+	s.Hold()
+	if err := n.Run(boot.Stage2State); err != nil {
+		return err
+	}
 	action := requests.action
 	s.Run(requests.down, stopLimit)
 	r.Update(func(s *status.Report) { s.Phase = status.ShuttingDown })

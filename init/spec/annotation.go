@@ -16,7 +16,6 @@ var annotations = []struct {
 	read        func(*Service, string) error
 }{
 	{"requires", "", func(s *Service, v string) error { s.Requires = fields(v); return nil }},
-	{"gate", "", func(s *Service, v string) error { s.Gate = fields(v); return nil }},
 	{"type", "simple", func(s *Service, v string) error { return choose(&s.Type, v, Notify, Simple, Oneshot) }},
 	{"restart", "always", func(s *Service, v string) error { return choose(&s.Restart, v, Always, OnFailure, Never) }},
 	{"restart-limit", "5/1m", func(s *Service, v string) error { return s.Limit.read(v) }},
@@ -38,6 +37,7 @@ var annotations = []struct {
 	{"signal-shutdown", "SIGTERM", func(s *Service, v string) error { return choose(&s.SignalShutdown, v, "SIGTERM", "SIGUSR1", "SIGUSR2") }},
 	{"prefetch", "", func(s *Service, v string) error { s.Prefetch = fields(v); return nil }},
 	{"drain", "", func(s *Service, v string) error { s.Drain = v; return nil }},
+	{"early", "false", func(s *Service, v string) (err error) { s.Early, err = strconv.ParseBool(v); return err }},
 	{"critical", "false", func(s *Service, v string) (err error) { s.Critical, err = strconv.ParseBool(v); return err }},
 }
 

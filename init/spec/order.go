@@ -41,7 +41,7 @@ func (o *orderer) visit(s *Service, path []string) error {
 		return fmt.Errorf("services require each other: %s", strings.Join(append(path[i:], s.Name), " → "))
 	}
 	path = append(path, s.Name)
-	for _, name := range s.After() {
+	for _, name := range s.Requires {
 		r := o.byName[name]
 		if r == nil {
 			return fmt.Errorf("service %s requires %q, which does not exist", s.Name, name)

@@ -13,7 +13,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -53,8 +52,7 @@ const (
 type Service struct {
 	Name     string
 	OCI      specs.Spec
-	Requires []string // started when these are ready, stopped before them
-	Gate     []string // likewise, but it is already running, and waits on GateVariable
+	Requires []string // ready before it starts, and stopped after it
 	Type     Type
 	Restart  Restart
 	Limit    Limit
@@ -66,19 +64,16 @@ type Service struct {
 
 	SignalShutdown string // sent instead of SIGTERM when the machine goes down
 
+	Early    bool // its process is made before what it requires is ready, and held at its gate
 	Critical bool
 	Prefetch []string // files that are read ahead while the service waits for what it requires
 	Drain    string   // cgroup whose processes end after this service when the machine goes down
 }
 
-// GateVariable is in the environment of a process that is held: it names the
-// file descriptor to read to its end before anything of the services in Gate
+// GateVariable is in the environment of an early service's process: it names
+// the file descriptor to read to its end before anything outside the program
 // is touched. That hides the time which a large program needs until main.
 const GateVariable = "HOLDFAST_GATE_FD"
-
-// After names the services that must be ready before this one does its work,
-// and that stop after it.
-func (s *Service) After() []string { return slices.Concat(s.Requires, s.Gate) }
 
 // Limit is how many restarts within Per are too many.
 type Limit struct {

@@ -70,6 +70,16 @@ func disk(name string) (Disk, bool) {
 	return Disk{Name: name, SizeBytes: sectors * 512, SectorSize: int(size)}, true
 }
 
+// SetReadAhead sets how many bytes a disk's page cache reads ahead
+// (Documentation/ABI/stable/sysfs-block, queue/read_ahead_kb).
+func SetReadAhead(disk string, sizeBytes int) error {
+	file := filepath.Join("/sys/class/block", disk, "queue/read_ahead_kb")
+	if err := os.WriteFile(file, []byte(strconv.Itoa(sizeBytes>>10)), 0); err != nil {
+		return fmt.Errorf("set read-ahead: %w", err)
+	}
+	return nil
+}
+
 func readInt(file string) (int64, error) {
 	b, err := os.ReadFile(file)
 	if err != nil {

@@ -55,6 +55,7 @@ func Base(version string) []File {
 		{Path: "/etc/hostname", Link: "/run/holdfast/hostname"},
 		{Path: "/etc/mtab", Link: "/proc/self/mounts"},
 		{Path: "/etc/os-release", Link: "../usr/lib/os-release"},
+		{Path: "/usr/lib/holdfast/usermode-helper", Link: "/usr/sbin/init"}, // CONFIG_STATIC_USERMODEHELPER_PATH
 		{Path: "/usr/lib/os-release", Mode: 0o644, Data: []byte(OSRelease(version))},
 		{Path: "/bin", Link: "usr/bin"},
 		{Path: "/sbin", Link: "usr/sbin"},

@@ -12,8 +12,8 @@
 //	kubelet.yaml           KubeletConfiguration
 //	manifests/*.yaml       static pods
 //	certs.d/*/hosts.toml   containerd's registry mirrors
-//	with a cluster: bootstrap-kubeconfig, ca.crt, node-labels (key=value,… for
-//	kubelet's --node-labels, which has no place in kubelet.yaml)
+//	kubelet-flags          what has no place in KubeletConfiguration
+//	with a cluster: bootstrap-kubeconfig, ca.crt
 //
 // # Decisions
 //
@@ -65,6 +65,7 @@ func Spec() *specs.Spec {
 		},
 		Linux: &specs.Linux{Resources: &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &memory}}},
 		Annotations: map[string]string{
+			"holdfast.early":    "true",
 			"holdfast.type":     "oneshot",
 			"holdfast.restart":  "on-failure",
 			"holdfast.critical": "true",

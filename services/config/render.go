@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"holdfast/services/kubelet"
 	"holdfast/services/nodeconfig"
 
 	"go.yaml.in/yaml/v3"
@@ -38,6 +39,7 @@ func Render(c *nodeconfig.Config, d Defaults) ([]File, []nodeconfig.Fault) {
 		{"hosts", 0o644, hosts(c.Hostname)},
 		{"network.json", 0o644, networkJSON(c.Network)},
 		{"kubelet.yaml", 0o644, marshal(kubeletConfiguration(c))},
+		{"kubelet-flags", 0o644, kubeletFlags(c)},
 	}
 	if c.Cluster != nil {
 		files = append(files, joinFiles(c)...)
@@ -55,6 +57,15 @@ func Render(c *nodeconfig.Config, d Defaults) ([]File, []nodeconfig.Fault) {
 		files = append(files, mirrorFiles(m)...)
 	}
 	return files, faults
+}
+
+func kubeletFlags(c *nodeconfig.Config) []byte {
+	var labels []string
+	for _, k := range slices.Sorted(maps.Keys(c.Kubelet.NodeLabels)) {
+		labels = append(labels, k+"="+c.Kubelet.NodeLabels[k])
+	}
+	flags := kubelet.Flags(c.Hostname, c.Cluster != nil, strings.Join(labels, ","))
+	return []byte(strings.Join(flags, "\n") + "\n")
 }
 
 func hosts(hostname string) []byte {
@@ -91,14 +102,9 @@ func joinFiles(c *nodeconfig.Config) []File {
 		"users":           entry("user", map[string]any{"token": c.Cluster.BootstrapToken}),
 		"contexts":        entry("context", map[string]any{"cluster": "bootstrap", "user": "bootstrap"}),
 	}
-	var labels []string
-	for _, k := range slices.Sorted(maps.Keys(c.Kubelet.NodeLabels)) {
-		labels = append(labels, k+"="+c.Kubelet.NodeLabels[k])
-	}
 	return []File{
 		{"bootstrap-kubeconfig", 0o600, marshal(kubeconfig)},
 		{"ca.crt", 0o644, []byte(c.Cluster.CACertificate)},
-		{"node-labels", 0o644, []byte(strings.Join(labels, ",") + "\n")},
 	}
 }
 

@@ -54,7 +54,7 @@ func Spec() *specs.Spec {
 			Unified: map[string]string{"memory.min": "67108864"}, // what it needs when the node is short of memory
 		}},
 		Annotations: map[string]string{
-			"holdfast.prefetch": "/usr/bin/containerd",
+			"holdfast.early":    "true",
 			"holdfast.type":     "notify",
 			"holdfast.stop":     "main",
 			"holdfast.critical": "true",

@@ -9,21 +9,24 @@ import (
 	"strings"
 
 	"holdfast/services/config"
-	"holdfast/services/kubelet"
+	"holdfast/services/gate"
 	"holdfast/services/netd"
 )
 
 // applets are the daemons by name.
 var applets = map[string]func(context.Context) error{
-	"config":  config.Run,
-	"kubelet": func(context.Context) error { return kubelet.Run() },
-	"netd":    netd.Run,
+	"config": config.Run,
+	"netd":   netd.Run,
 }
 
 // run carries one out and returns the exit code: 0 done, 1 failed, 2 usage.
 func run(ctx context.Context, args []string, stderr io.Writer) int {
 	if len(args) == 1 && applets[args[0]] != nil {
-		if err := applets[args[0]](ctx); err != nil {
+		err := gate.Wait()
+		if err == nil {
+			err = applets[args[0]](ctx)
+		}
+		if err != nil {
 			fmt.Fprintf(stderr, "%s: %v\n", args[0], err)
 			return 1
 		}

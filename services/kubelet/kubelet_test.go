@@ -17,28 +17,27 @@ func TestSpecIsHonoured(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Equal(s.After(), []string{"config", "containerd", "netd"}) || s.Stop != spec.StopMain {
-		t.Errorf("after %v, stop %s", s.After(), s.Stop)
+	if !slices.Equal(s.Requires, []string{"config", "containerd", "netd"}) || s.Stop != spec.StopMain {
+		t.Errorf("requires %v, stop %s", s.Requires, s.Stop)
 	}
 }
 
-func TestArgs(t *testing.T) {
-	always := []string{"/usr/bin/kubelet", "--config=/run/holdfast/kubelet.yaml", "--root-dir=/var/lib/kubelet"}
-	alone, joined := "--cert-dir=/run/kubelet/pki", "--cert-dir=/var/lib/kubelet/pki"
+func TestFlags(t *testing.T) {
+	always := []string{"--config=/run/holdfast/kubelet.yaml", "--root-dir=/var/lib/kubelet", "--hostname-override=n1"}
+	joined := []string{"--cert-dir=/var/lib/kubelet/pki",
+		"--bootstrap-kubeconfig=/run/holdfast/bootstrap-kubeconfig", "--kubeconfig=/var/lib/kubelet/kubeconfig"}
 	for _, c := range []struct {
-		name string
-		node node
-		more []string
+		name   string
+		joins  bool
+		labels string
+		more   []string
 	}{
-		{"standalone", node{}, []string{alone}},
-		{"named", node{hostname: "n1"}, []string{alone, "--hostname-override=n1"}},
-		{"joins", node{joins: true}, []string{
-			joined, "--bootstrap-kubeconfig=/run/holdfast/bootstrap-kubeconfig", "--kubeconfig=/var/lib/kubelet/kubeconfig"}},
-		{"joins with labels", node{joins: true, labels: "a=b,c=d"}, []string{
-			joined, "--bootstrap-kubeconfig=/run/holdfast/bootstrap-kubeconfig", "--kubeconfig=/var/lib/kubelet/kubeconfig", "--node-labels=a=b,c=d"}},
-		{"labels without a cluster", node{labels: "a=b"}, []string{alone}},
+		{"standalone", false, "", []string{"--cert-dir=/run/kubelet/pki"}},
+		{"joins", true, "", joined},
+		{"joins with labels", true, "a=b,c=d", append(slices.Clone(joined), "--node-labels=a=b,c=d")},
+		{"labels without a cluster", false, "a=b", []string{"--cert-dir=/run/kubelet/pki"}},
 	} {
-		if got, want := args(c.node), slices.Concat(always, c.more); !slices.Equal(got, want) {
+		if got, want := Flags("n1", c.joins, c.labels), slices.Concat(always, c.more); !slices.Equal(got, want) {
 			t.Errorf("%s:\ngot  %q\nwant %q", c.name, got, want)
 		}
 	}

@@ -64,6 +64,7 @@ func Spec() *specs.Spec {
 		Annotations: map[string]string{
 			"holdfast.type":     "notify",
 			"holdfast.requires": "config",
+			"holdfast.early":    "true",
 			"holdfast.restart":  "always",
 			"holdfast.critical": "true",
 		},

@@ -3,9 +3,13 @@ package arch
 import (
 	"encoding/json"
 	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -18,6 +22,8 @@ var layers = []string{"kernel", "rootfs", "init", "services", "tests", "hack"}
 
 type pkg struct {
 	ImportPath, Name, Doc string
+	Dir                   string
+	GoFiles               []string
 	Imports               []string
 	TestImports           []string
 	XTestImports          []string
@@ -92,6 +98,28 @@ func TestInitKeepsItsBudget(t *testing.T) {
 		known := slices.ContainsFunc(initModules, func(m string) bool { return strings.HasPrefix(p.ImportPath, m) })
 		if strings.Contains(first, ".") && !known {
 			t.Errorf("PID 1 links %s, which is of none of %v", p.ImportPath, initModules)
+		}
+	}
+}
+
+// TestPanicsAreGuarded: package guard starts every goroutine of PID 1.
+func TestPanicsAreGuarded(t *testing.T) {
+	for _, p := range packages(t, "./init/...") {
+		if strings.HasSuffix(p.ImportPath, "/guard") {
+			continue
+		}
+		for _, name := range p.GoFiles {
+			files := token.NewFileSet()
+			file, err := parser.ParseFile(files, filepath.Join(p.Dir, name), nil, parser.SkipObjectResolution)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ast.Inspect(file, func(n ast.Node) bool {
+				if g, ok := n.(*ast.GoStmt); ok {
+					t.Errorf("%s: a go statement, want guard.Go", files.Position(g.Pos()))
+				}
+				return true
+			})
 		}
 	}
 }

@@ -29,6 +29,11 @@ var Stage2 = []Step{
 	{Name: "raise loopback", Survive: true, Do: func(*Node) (string, error) { return "127.0.0.1, ::1", loopback.Up() }},
 	{Name: "find root", Do: recallRoot},
 	{Name: "check posture", Do: checkPosture},
+}
+
+// Stage2State goes on where Stage2 ends. Meanwhile the early services come to
+// their gates.
+var Stage2State = []Step{
 	{Name: "mount state", Do: mountState},
 	{Name: "mount host paths", Do: mountHostPaths},
 	{Name: "set identity", Do: setIdentity},
@@ -86,6 +91,9 @@ func joinCgroup() error {
 		return err
 	}
 	if err := g.Set("memory.min", ownMemory); err != nil {
+		return err
+	}
+	if err := os.WriteFile("/proc/self/oom_score_adj", []byte("-1000"), 0); err != nil { // children get their own
 		return err
 	}
 	return g.Join(os.Getpid())

@@ -10,9 +10,9 @@ import (
 // State is where a service is in its life.
 //
 // A service waits until all that it requires is ready. It is then started,
-// and becomes ready in the way of its type. One with a gate is held there,
-// running, until the services that the gate names are ready too; its start
-// deadline counts from then.
+// and becomes ready in the way of its type. An early one is started without
+// that, and held at its gate, running, until all that it requires is ready;
+// its start deadline counts from then.
 //
 // When its main process ends, the rest of its cgroup is swept out first
 // (unless its stop mode spares it), so that nothing of an old run lives on
@@ -56,9 +56,9 @@ var States = [...]State{Waiting, Held, Starting, Ready, Stopping, Sweeping, Back
 type Event string
 
 const (
-	Start   Event = "start"   // all that it requires is ready
+	Start   Event = "start"   // all that it requires is ready, or it is early
 	Runs    Event = "runs"    // its main process was started
-	Open    Event = "open"    // all that its gate names is ready
+	Open    Event = "open"    // it is early, and all that it requires is ready
 	Said    Event = "said"    // it said READY=1
 	Pinged  Event = "pinged"  // it said WATCHDOG=1
 	Ended   Event = "ended"   // its main process ended with status 0
@@ -199,7 +199,7 @@ func (m *Machine) stayStopped(time.Duration, string) []Action {
 
 func (m *Machine) spawn(time.Duration, string) []Action {
 	m.State, m.killed, m.then, m.wasReady = Starting, false, byPolicy, false
-	if len(m.Service.Gate) > 0 {
+	if m.Service.Early {
 		m.State = Held
 		return []Action{{Do: Disarm}, {Do: Spawn}}
 	}

@@ -91,7 +91,7 @@ func (s *Supervisor) find(name string) (*unit, error) {
 
 // want takes a stop back. What has its oneshot's work done is not done again.
 func (s *Supervisor) want(u *unit) {
-	for _, r := range slices.Concat(u.requires, u.gated) {
+	for _, r := range u.requires {
 		if !r.Satisfied() || r.down {
 			s.want(r)
 		}

@@ -57,8 +57,8 @@ func New(c Config) (*Supervisor, error) {
 		return nil, err
 	}
 	for _, u := range s.units {
-		u.requires, u.gated = s.named(u.Service.Requires), s.named(u.Service.Gate)
-		for _, r := range slices.Concat(u.requires, u.gated) {
+		u.requires = s.named(u.Service.Requires)
+		for _, r := range u.requires {
 			r.dependents = append(r.dependents, u)
 		}
 	}
@@ -103,6 +103,16 @@ func (s *Supervisor) named(names []string) (units []*unit) {
 		}
 	}
 	return units
+}
+
+// Hold starts the early services, before Run and on the same goroutine: none
+// passes its gate before Run.
+func (s *Supervisor) Hold() {
+	for _, u := range s.units {
+		if u.Service.Early {
+			s.step(u, Start, "")
+		}
+	}
 }
 
 // Run starts every service and supervises until a message on down, then stops
@@ -204,9 +214,9 @@ func (s *Supervisor) advance() {
 	for _, u := range s.units {
 		switch {
 		case s.down || u.down:
-		case u.State == Waiting && all(u.requires, (*unit).Satisfied):
+		case u.State == Waiting && (u.Service.Early || all(u.requires, (*unit).Satisfied)):
 			s.step(u, Start, "")
-		case u.State == Held && all(u.gated, (*unit).Satisfied):
+		case u.State == Held && all(u.requires, (*unit).Satisfied):
 			s.step(u, Open, "")
 		}
 	}

@@ -23,7 +23,7 @@ import (
 // unit is one service: its machine, and what the machine's actions work on.
 type unit struct {
 	Machine
-	requires, gated, dependents []*unit
+	requires, dependents []*unit
 
 	down    bool // an operator wants it stopped
 	group   cgroup.Group
@@ -268,10 +268,14 @@ func (u *unit) env() []string {
 	return env
 }
 
-// shut makes the gate of a service that has one: the pipe that is its standard
-// input. Without a gate, the file is nil.
+// shut makes an early service's gate: the pipe that is its standard input.
+// Another's file is nil. Until it passes, the service has only the processor
+// time that nobody else wants.
 func (u *unit) shut() (stdin *os.File, err error) {
-	if err := u.pass(); err != nil || len(u.Service.Gate) == 0 {
+	if err := u.pass(); err != nil || !u.Service.Early {
+		return nil, err
+	}
+	if err := u.group.Set("cpu.idle", "1"); err != nil {
 		return nil, err
 	}
 	stdin, u.gate, err = os.Pipe()
@@ -283,7 +287,7 @@ func (u *unit) pass() error {
 	if u.gate == nil {
 		return nil
 	}
-	err := u.gate.Close()
+	err := errors.Join(u.group.Set("cpu.idle", "0"), u.gate.Close())
 	u.gate = nil
 	return err
 }

@@ -3,16 +3,34 @@ package main
 import (
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
-	"net/http/httptest"
+	"strings"
 	"testing"
 )
 
-func TestHandler(t *testing.T) {
-	server := httptest.NewServer(handler(answer{Node: "n1", ServingSinceMs: 1234}))
-	defer server.Close()
+func TestServe(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- serve(listener, answer{Node: "n1", ServingSinceMs: 1234}) }()
+	defer func() {
+		listener.Close()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}()
+	url := "http://" + listener.Addr().String()
+	if response, err := http.Post(url, "text/plain", nil); err != nil || response.StatusCode != http.StatusMethodNotAllowed {
+		t.Errorf("POST: %v, %v", response, err)
+	}
+	if response, err := http.Get(url + "/" + strings.Repeat("x", 8192)); err == nil {
+		t.Errorf("a request line of 8 KiB: status %d, want a closed connection", response.StatusCode)
+	}
 	for path, want := range map[string]int{"/": 200, "/healthz": 200, "/other": 404} {
-		response, err := http.Get(server.URL + path)
+		response, err := http.Get(url + path)
 		if err != nil {
 			t.Fatal(err)
 		}
