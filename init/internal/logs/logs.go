@@ -17,6 +17,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"holdfast/init/internal/guard"
 )
 
 const (
@@ -41,7 +43,7 @@ type Log struct {
 // New makes a service's log; its files are dir/name.log and dir/name.log.1.
 func New(dir, name string) *Log {
 	l := &Log{path: filepath.Join(dir, name+".log"), queue: make(chan []byte, queueDepth), written: make(chan struct{})}
-	go l.write()
+	guard.Go(l.write)
 	return l
 }
 
@@ -64,7 +66,7 @@ func (l *Log) Close(limit time.Duration) error {
 
 // Attach copies r until its end, and closes it.
 func (l *Log) Attach(r io.ReadCloser) {
-	go func() {
+	guard.Go(func() {
 		defer r.Close()
 		for {
 			buf := make([]byte, chunkBytes)
@@ -76,7 +78,7 @@ func (l *Log) Attach(r io.ReadCloser) {
 				return
 			}
 		}
-	}()
+	})
 }
 
 func (l *Log) add(chunk []byte) {

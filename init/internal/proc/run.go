@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"holdfast/init/internal/guard"
 )
 
 const maxOutput = 64 << 10
@@ -27,12 +29,12 @@ func (r *Reaper) Run(limit time.Duration, args ...string) (Status, string, error
 		return Status{}, "", fmt.Errorf("run %s: %w", args[0], err)
 	}
 	output := make(chan string, 1)
-	go func() {
+	guard.Go(func() {
 		defer pr.Close()
 		text, _ := io.ReadAll(io.LimitReader(pr, maxOutput)) // a broken pipe ends the text, no more
 		_, _ = io.Copy(io.Discard, pr)
 		output <- string(text)
-	}()
+	})
 	select {
 	case st := <-p.Exit:
 		text := ""
