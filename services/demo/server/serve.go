@@ -43,7 +43,7 @@ func run(ctx context.Context, address string) error {
 	if err != nil {
 		return err
 	}
-	stop := context.AfterFunc(ctx, func() { listener.Close() })
+	stop := context.AfterFunc(ctx, func() { _ = listener.Close() }) // it ends serve, which is all
 	defer stop()
 	return serve(listener, answer{
 		Node:           os.Getenv("NODE_NAME"),
