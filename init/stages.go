@@ -67,7 +67,6 @@ func runNode(r *report.Reporter) error {
 	if err != nil {
 		return &boot.Error{Step: "load services", Err: err}
 	}
-	guard.Go(func() { supervise.Prefetch(services) })
 	if err := n.Run(boot.Stage2); err != nil {
 		return err
 	}

@@ -19,6 +19,7 @@ var all = map[string]func() *specs.Spec{
 	"config":     config.Spec,
 	"containerd": containerd.Spec,
 	"kubelet":    kubelet.Spec,
+	"masquerade": containerd.Masquerade,
 	"netd":       netd.Spec,
 }
 

@@ -32,7 +32,7 @@ func boot(ctx context.Context, o options, cfg qemu.Config, look func(context.Con
 	if cfg.Vars, err = node.Variables(ctx, cfg.Disk, io.Discard); err != nil {
 		return err
 	}
-	cfg.DiskSize = 4 << 30
+	cfg.DiskSize, cfg.Prealloc = 4<<30, true
 	cfg.Forwards = append(cfg.Forwards, qemu.Forward{Guest: node.PodPort})
 	vm, err := qemu.Start(ctx, cfg)
 	if err != nil {

@@ -80,6 +80,7 @@ func (b *builder) addServices(t *tree.Tree) error {
 	return t.Add(
 		tree.File{Path: containerd.ConfigFile, Data: []byte(containerd.Config(demo.PauseImage(b.version))), Mode: 0o644},
 		tree.File{Path: containerd.CNIFile, Data: []byte(containerd.DefaultCNI()), Mode: 0o644},
+		tree.File{Path: containerd.MasqueradeFile, Data: []byte(containerd.MasqueradeRules()), Mode: 0o644},
 		tree.File{Path: "/usr/share/holdfast/manifests/demo.yaml", Data: []byte(demo.Manifest(b.version)), Mode: 0o644},
 	)
 }

@@ -32,7 +32,7 @@ func startNode(ctx context.Context, o options, out io.Writer) (*qemu.VM, error) 
 	}
 	cfg := qemu.Config{
 		Disk: disk, InPlace: true, Cache: "writeback", Vars: vars, TPMDir: filepath.Join(o.dir, "tpm"),
-		MemoryMiB: o.memoryMiB, CPUs: o.cpus, CPU: o.cpu, Reboot: !o.once,
+		MemoryMiB: o.memoryMiB, Prealloc: true, CPUs: o.cpus, CPU: o.cpu, Reboot: !o.once,
 		Forwards: []qemu.Forward{{Guest: node.PodPort, Host: o.port}}, Console: console(out),
 	}
 	if o.config != "" {

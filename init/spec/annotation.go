@@ -35,7 +35,6 @@ var annotations = []struct {
 		return duration(&s.Watchdog, v)
 	}},
 	{"signal-shutdown", "SIGTERM", func(s *Service, v string) error { return choose(&s.SignalShutdown, v, "SIGTERM", "SIGUSR1", "SIGUSR2") }},
-	{"prefetch", "", func(s *Service, v string) error { s.Prefetch = fields(v); return nil }},
 	{"drain", "", func(s *Service, v string) error { s.Drain = v; return nil }},
 	{"early", "false", func(s *Service, v string) (err error) { s.Early, err = strconv.ParseBool(v); return err }},
 	{"critical", "false", func(s *Service, v string) (err error) { s.Critical, err = strconv.ParseBool(v); return err }},

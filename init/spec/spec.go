@@ -66,8 +66,7 @@ type Service struct {
 
 	Early    bool // its process is made before what it requires is ready, and held at its gate
 	Critical bool
-	Prefetch []string // files that are read ahead while the service waits for what it requires
-	Drain    string   // cgroup whose processes end after this service when the machine goes down
+	Drain    string // cgroup whose processes end after this service when the machine goes down
 }
 
 // GateVariable is in the environment of an early service's process: it names

@@ -10,10 +10,11 @@ import (
 
 // Where the files belong on the root file system.
 const (
-	ConfigFile = "/etc/containerd/config.toml"
-	CNIFile    = "/etc/cni/net.d/99-holdfast.conflist"
-	ImagesDir  = "/usr/share/holdfast/images"
-	Socket     = "/run/containerd/containerd.sock"
+	ConfigFile     = "/etc/containerd/config.toml"
+	CNIFile        = "/etc/cni/net.d/99-holdfast.conflist"
+	MasqueradeFile = "/usr/lib/holdfast/masquerade.nft"
+	ImagesDir      = "/usr/share/holdfast/images"
+	Socket         = "/run/containerd/containerd.sock"
 )
 
 //go:embed config.toml
@@ -28,10 +29,37 @@ func Config(pauseImage string) string {
 }
 
 // DefaultCNI returns the network that pods have until a cluster brings its own:
-// a bridge with masquerading and host ports, by nftables alone. The firewall
-// plugin is not in it: it knows only iptables and firewalld. Leases are in
-// /run, because no pod outlives a boot.
+// a bridge and host ports, by nftables alone. The firewall plugin is not in it:
+// it knows only iptables and firewalld. Leases are in /run, because no pod
+// outlives a boot.
 func DefaultCNI() string { return conflist }
+
+//go:embed masquerade.nft
+var masquerade string
+
+// MasqueradeRules returns what lets pods of the default network out. The bridge
+// plugin could do that, with four executions of nft for each pod.
+func MasqueradeRules() string { return masquerade }
+
+// Masquerade returns the service that loads the rules once. It can change the
+// packet filter and nothing else.
+func Masquerade() *specs.Spec {
+	caps := []string{"CAP_NET_ADMIN"}
+	return &specs.Spec{
+		Version: specs.Version,
+		Process: &specs.Process{
+			Args:            []string{"/usr/sbin/nft", "-f", MasqueradeFile},
+			Cwd:             "/",
+			Capabilities:    &specs.LinuxCapabilities{Bounding: caps, Effective: caps, Permitted: caps},
+			NoNewPrivileges: true,
+		},
+		Annotations: map[string]string{
+			"holdfast.requires": "containerd", // which needs the processor first
+			"holdfast.type":     "oneshot",
+			"holdfast.restart":  "on-failure",
+		},
+	}
+}
 
 // Spec returns the service. Containers live in /kubepods and shims must outlive
 // a restart of containerd, so stopping it signals the main process only. It

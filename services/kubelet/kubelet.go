@@ -41,9 +41,6 @@ func Spec() *specs.Spec {
 		Annotations: map[string]string{
 			"holdfast.requires": "config,containerd,netd",
 			"holdfast.early":    "true",
-			// What its first pod executes, in that order.
-			"holdfast.prefetch": "/usr/bin/containerd-shim-runc-v2 /usr/bin/runc" +
-				" /opt/cni/bin/bridge /opt/cni/bin/host-local /opt/cni/bin/portmap /usr/sbin/nft",
 			"holdfast.drain":    "/kubepods",
 			"holdfast.type":     "notify",
 			"holdfast.stop":     "main",

@@ -38,7 +38,7 @@ type wiring struct {
 func arguments(c Config, w wiring) ([]string, error) {
 	args := []string{
 		"-nodefaults", "-no-user-config", "-display", "none",
-		"-machine", "q35,smm=on,vmport=off,hpet=off",
+		"-machine", "q35,smm=on,vmport=off,hpet=off,sata=off",
 		"-global", "driver=cfi.pflash01,property=secure,value=on",
 		"-global", "ICH9-LPC.disable_s3=1",
 		"-cpu", c.CPU, "-smp", strconv.Itoa(c.CPUs), "-m", strconv.Itoa(c.MemoryMiB),
@@ -50,6 +50,7 @@ func arguments(c Config, w wiring) ([]string, error) {
 		"-chardev", fmt.Sprintf("socket,id=status,fd=%d", w.status),
 		"-device", "virtserialport,chardev=status,name=" + w.statusPort,
 		"-device", "virtio-rng-pci",
+		"-object", "iothread,id=io",
 	}
 	switch c.Accel {
 	case "kvm":
@@ -76,6 +77,9 @@ func optionArguments(c Config, w wiring) (args []string) {
 	for _, name := range slices.Sorted(maps.Keys(w.fwCfg)) {
 		args = append(args, "-fw_cfg", "name="+escape(name)+",file="+escape(w.fwCfg[name]))
 	}
+	if c.Prealloc {
+		args = append(args, "-mem-prealloc")
+	}
 	if c.Watchdog {
 		args = append(args, "-device", "i6300esb", "-action", "watchdog=reset")
 	}
@@ -87,7 +91,7 @@ func optionArguments(c Config, w wiring) (args []string) {
 
 // buses names the device of each kind of disk, and the controller it needs.
 var buses = map[string]struct{ device, controller string }{
-	"virtio-blk":  {device: "virtio-blk-pci"},
+	"virtio-blk":  {device: "virtio-blk-pci,iothread=io"},
 	"nvme":        {device: "nvme,serial=%s"},
 	"virtio-scsi": {device: "scsi-hd", controller: "virtio-scsi-pci"},
 	"cdrom":       {device: "scsi-cd", controller: "virtio-scsi-pci"},

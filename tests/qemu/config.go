@@ -17,6 +17,7 @@ type Config struct {
 	Drives []Drive           // further disks, never booted from
 
 	MemoryMiB int    // default 2048
+	Prealloc  bool   // have the host's memory before the guest starts, so that it does not wait for it
 	CPUs      int    // default 2
 	Accel     string // tcg or kvm; default: what Accel finds
 	CPU       string // QEMU's -cpu; default: host under KVM, else DefaultTCGCPU

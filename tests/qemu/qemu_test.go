@@ -22,7 +22,7 @@ func TestArguments(t *testing.T) {
 	}{
 		{"default under TCG", Config{Accel: "tcg"},
 			[]string{"-accel tcg,thread=multi,tb-size=512", "-cpu max,-cx16", "-m 2048", "-smp 2", "-no-reboot",
-				"file=/d,,e/disk.qcow2,discard=unmap,cache=unsafe -device virtio-blk-pci,drive=disk0,bootindex=0",
+				"file=/d,,e/disk.qcow2,discard=unmap,cache=unsafe -device virtio-blk-pci,iothread=io,drive=disk0,bootindex=0",
 				"format=qcow2", "restrict=on -device", "tpm-crb",
 				"-fw_cfg name=opt/a,file=/d/a -fw_cfg name=opt/b,file=/d/b"},
 			[]string{"i6300esb", "hostfwd"}},

@@ -46,14 +46,11 @@ func prepare(args []string, gate string) ([]string, error) {
 	if err := announceShutdown(); err != nil {
 		return nil, err
 	}
-	ctx, open := context.WithCancel(context.Background())
-	go warm(ctx)
-	err := waitAtGate(gate)
-	open()
-	if err != nil {
+	go warm()
+	if err := waitAtGate(gate); err != nil {
 		return nil, err
 	}
-	args, err = expand(args)
+	args, err := expand(args)
 	if err != nil {
 		return nil, err
 	}

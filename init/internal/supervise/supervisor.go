@@ -2,14 +2,11 @@ package supervise
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"holdfast/init/internal/guard"
 	"holdfast/init/internal/proc"
@@ -175,21 +172,6 @@ func (s *Supervisor) closeLogs() {
 	for _, u := range s.units {
 		if err := u.log.Close(closeLimit); err != nil {
 			s.Say(u.Service.Name, err.Error())
-		}
-	}
-}
-
-// Prefetch asks the kernel to read files into the page cache, where it has
-// time: while the boot waits for a disk or a service starts, the programs of
-// the next are verified and decompressed. It is a hint; what fails is read
-// when it is needed.
-func Prefetch(services []*spec.Service) {
-	for _, svc := range services {
-		for _, path := range svc.Prefetch {
-			if f, err := os.Open(path); err == nil {
-				_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_WILLNEED)
-				f.Close()
-			}
 		}
 	}
 }

@@ -18,6 +18,8 @@ import (
 
 	containerd "github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/core/metadata"
+	"github.com/containerd/containerd/v2/core/metadata/boltutil"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/containerd/v2/plugins"
 	"github.com/containerd/errdefs"
@@ -26,6 +28,7 @@ import (
 	"github.com/containerd/plugin"
 	"github.com/containerd/plugin/registry"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	bolt "go.etcd.io/bbolt"
 )
 
 // namespace is containerd's namespace for everything that CRI owns.
@@ -70,6 +73,10 @@ func start(ic *plugin.InitContext) (any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open client: %w", err)
 	}
+	store, err := ic.GetSingle(plugins.MetadataPlugin)
+	if err != nil {
+		return nil, fmt.Errorf("find metadata: %w", err)
+	}
 	archives, err := filepath.Glob(filepath.Join(config.Dir, "*.tar"))
 	if err != nil {
 		return nil, fmt.Errorf("list archives: %w", err)
@@ -77,7 +84,12 @@ func start(ic *plugin.InitContext) (any, error) {
 	ctx, cancel := context.WithTimeout(namespaces.WithNamespace(ic.Context, namespace), deadline)
 	defer cancel()
 	for _, path := range archives {
-		if err := load(ctx, client, config.Snapshotter, path); err != nil {
+		// One transaction: all of an image or nothing, and one flush of the
+		// disk where an import has 25.
+		err := store.(*metadata.DB).Update(func(tx *bolt.Tx) error {
+			return load(boltutil.WithTransaction(ctx, tx), client, config.Snapshotter, path)
+		})
+		if err != nil {
 			log.G(ctx).WithError(err).WithField("archive", path).Error("preload image")
 		}
 	}
