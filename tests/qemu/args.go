@@ -9,6 +9,7 @@ import (
 )
 
 const (
+	machine   = "q35,vmport=off,hpet=off,sata=off"
 	firmware  = "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd"
 	emptyVars = "/usr/share/OVMF/OVMF_VARS_4M.fd"
 )
@@ -37,13 +38,7 @@ type wiring struct {
 // arguments renders a machine's QEMU command line.
 func arguments(c Config, w wiring) ([]string, error) {
 	args := []string{
-		"-nodefaults", "-no-user-config", "-display", "none",
-		"-machine", "q35,smm=on,vmport=off,hpet=off,sata=off",
-		"-global", "driver=cfi.pflash01,property=secure,value=on",
-		"-global", "ICH9-LPC.disable_s3=1",
-		"-cpu", c.CPU, "-smp", strconv.Itoa(c.CPUs), "-m", strconv.Itoa(c.MemoryMiB),
-		"-drive", "if=pflash,unit=0,format=raw,readonly=on,file=" + firmware,
-		"-drive", "if=pflash,unit=1,format=raw,file=" + escape(w.vars),
+		"-nodefaults", "-no-user-config", "-display", "none", "-cpu", c.CPU, "-smp", strconv.Itoa(c.CPUs), "-m", strconv.Itoa(c.MemoryMiB),
 		"-chardev", fmt.Sprintf("socket,id=qmp,fd=%d", w.qmp), "-mon", "chardev=qmp,mode=control",
 		"-chardev", fmt.Sprintf("socket,id=console,fd=%d", w.console), "-serial", "chardev:console",
 		"-device", "virtio-serial-pci",
@@ -60,6 +55,7 @@ func arguments(c Config, w wiring) ([]string, error) {
 	default:
 		return nil, fmt.Errorf("accelerator %q: expected kvm or tcg", c.Accel)
 	}
+	args = append(args, bootArguments(c, w)...)
 	drives, err := driveArguments(c, w)
 	if err != nil {
 		return nil, err
@@ -67,6 +63,25 @@ func arguments(c Config, w wiring) ([]string, error) {
 	args = append(args, drives...)
 	args = append(args, netArguments(c, w)...)
 	return append(args, optionArguments(c, w)...), nil
+}
+
+// bootArguments are the firmware that finds a boot loader on the disk, or the
+// kernel that is started in its place.
+func bootArguments(c Config, w wiring) []string {
+	if c.Kernel != "" {
+		args := []string{"-machine", machine, "-kernel", c.Kernel, "-append", c.Cmdline}
+		if c.Initrd != "" {
+			args = append(args, "-initrd", c.Initrd)
+		}
+		return args
+	}
+	return []string{
+		"-machine", machine + ",smm=on",
+		"-global", "driver=cfi.pflash01,property=secure,value=on",
+		"-global", "ICH9-LPC.disable_s3=1",
+		"-drive", "if=pflash,unit=0,format=raw,readonly=on,file=" + firmware,
+		"-drive", "if=pflash,unit=1,format=raw,file=" + escape(w.vars),
+	}
 }
 
 func optionArguments(c Config, w wiring) (args []string) {

@@ -12,6 +12,10 @@ type Config struct {
 	DiskBus  string // virtio-blk (default), nvme, virtio-scsi
 	Cache    string // unsafe (default), writeback, writethrough, directsync, none
 
+	Kernel  string // booted directly, without firmware: no Secure Boot, nothing measured before it
+	Initrd  string // of Kernel
+	Cmdline string // of Kernel
+
 	Vars   string            // firmware variables to start from; default: empty ones, no Secure Boot
 	FWCfg  map[string]string // firmware configuration: name → content
 	Drives []Drive           // further disks, never booted from

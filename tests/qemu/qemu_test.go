@@ -28,6 +28,8 @@ func TestArguments(t *testing.T) {
 			[]string{"i6300esb", "hostfwd"}},
 		{"KVM", Config{Accel: "kvm"}, []string{"-accel kvm", "-cpu host"}, []string{"tcg"}},
 		{"reboot, watchdog", Config{Accel: "tcg", Reboot: true, Watchdog: true}, []string{"i6300esb"}, []string{"-no-reboot"}},
+		{"a kernel without firmware", Config{Accel: "tcg", Kernel: "/k", Initrd: "/i", Cmdline: "a=1 b"},
+			[]string{"-kernel /k -append a=1 b -initrd /i"}, []string{"pflash"}},
 		{"no network card", Config{Accel: "tcg", NoNIC: true}, nil, []string{"-netdev", "virtio-net"}},
 		{"forwards", Config{Accel: "tcg", Forwards: []Forward{{Guest: 80}, {Guest: 81, Host: 8081}},
 			GuestForwards: []GuestForward{{Guest: "10.0.2.100:5000", Host: "127.0.0.1:9"}}},
