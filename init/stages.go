@@ -144,8 +144,10 @@ type requests struct {
 	action func() power.Action
 }
 
-// listen reaps children and turns signals and the power button into requests:
-// SIGTERM and the button power off, SIGINT (ctrl-alt-del) restarts.
+var presses = map[input.Press]power.Action{input.Power: power.Off, input.Restart: power.Reboot}
+
+// listen reaps children and turns signals and keys into requests: SIGTERM and
+// the power button power off, SIGINT and ctrl-alt-del restart.
 func listen(reaper *proc.Reaper) requests {
 	asked := make(chan power.Action, 4)
 	children := make(chan os.Signal, 1)
@@ -166,8 +168,8 @@ func listen(reaper *proc.Reaper) requests {
 			}
 		}
 	})
-	for _, button := range input.PowerButtons() {
-		guard.Go(func() { button.Watch(func() { ask(asked, power.Off) }) })
+	for _, device := range input.Devices() {
+		guard.Go(func() { device.Watch(func(p input.Press) { ask(asked, presses[p]) }) })
 	}
 	return collect(asked)
 }
