@@ -64,9 +64,15 @@ func (g Group) delegate() error {
 // Dir is the group's directory.
 func (g Group) Dir() string { return g.dir }
 
-// Set writes one of the group's files.
+// Set writes one of the group's files. One that the kernel does not have is
+// not made: os.WriteFile would try, and say "permission denied".
 func (g Group) Set(file, value string) error {
-	if err := os.WriteFile(filepath.Join(g.dir, file), []byte(value), 0o644); err != nil {
+	f, err := os.OpenFile(filepath.Join(g.dir, file), os.O_WRONLY, 0)
+	if err == nil {
+		_, err = f.WriteString(value)
+		err = errors.Join(err, f.Close())
+	}
+	if err != nil {
 		return fmt.Errorf("set cgroup: %w", err)
 	}
 	return nil
