@@ -2,6 +2,7 @@ package spec
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -36,6 +37,7 @@ var annotations = []struct {
 	}},
 	{"signal-shutdown", "SIGTERM", func(s *Service, v string) error { return choose(&s.SignalShutdown, v, "SIGTERM", "SIGUSR1", "SIGUSR2") }},
 	{"drain", "", func(s *Service, v string) error { s.Drain = v; return nil }},
+	{"directories", "", func(s *Service, v string) error { s.Directories = fields(v); return directories(s.Directories) }},
 	{"early", "false", func(s *Service, v string) (err error) { s.Early, err = strconv.ParseBool(v); return err }},
 	{"critical", "false", func(s *Service, v string) (err error) { s.Critical, err = strconv.ParseBool(v); return err }},
 }
@@ -70,6 +72,18 @@ func choose[T ~string](to *T, v string, allowed ...T) error {
 		return fmt.Errorf("%q, want one of %v", v, allowed)
 	}
 	*to = T(v)
+	return nil
+}
+
+// runtimeDir is where services may have directories made.
+const runtimeDir = "/run/holdfast/"
+
+func directories(list []string) error {
+	for _, dir := range list {
+		if !strings.HasPrefix(dir, runtimeDir) || filepath.Clean(dir) != dir {
+			return fmt.Errorf("%q, want clean paths below %s", dir, runtimeDir)
+		}
+	}
 	return nil
 }
 

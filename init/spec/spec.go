@@ -2,7 +2,30 @@
 //
 // A specification is a file <name>.json below Dir on the verified root. Its
 // shape is that of the OCI runtime specification (config.md, config-linux.md);
-// a field that PID 1 does not honour is refused, never ignored.
+// a field that PID 1 does not honour is refused, never ignored: see honoured.
+// What is honoured differs from a container runtime in this:
+//
+//   - There is no root.path: a service has the machine's root. root.readonly
+//     makes all of it read-only that mounts do not put in place.
+//   - A mount takes the place of what was mounted at its destination. A
+//     destination that does not exist is made where that can be done.
+//   - rootfsPropagation is rslave where it is not said: the host's later mounts
+//     arrive, and what the service mounts never reaches the host. Only a bind
+//     with the option shared or rshared stays a peer of the host's mount.
+//   - A namespace can't be joined by its path. A new network namespace has lo up.
+//     As process 1 of a PID namespace a program gets SIGTERM only if it handles
+//     it (pid_namespaces(7)); else a stop waits for timeout-stop.
+//   - In a user namespace root must be mapped, as it sets the process up, and
+//     limits can only be lowered.
+//   - Without capabilities a process has all of PID 1's. Without RLIMIT_NOFILE
+//     its soft limit of open files is 1024.
+//   - selinuxLabel is applied when SELinux is on and has a policy. When it is
+//     off, the label is accepted and nothing is done: one specification serves
+//     both.
+//   - seccomp wants noNewPrivileges; for its dialect see package seccomp.
+//   - resources are those of cgroup v2, and unified may set the files of limits
+//     alone. blockIO.weight and memory.swap want a kernel with io.weight and
+//     swap; where the file is missing the service can't be prepared.
 package spec
 
 import (
@@ -17,6 +40,9 @@ import (
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"holdfast/init/internal/plan"
+	"holdfast/kernel/cgroup"
 )
 
 // Dir is where the root file system keeps the specifications.
@@ -50,19 +76,23 @@ const (
 
 // Service is one service, its annotations read and checked.
 type Service struct {
-	Name     string
-	OCI      specs.Spec
-	Requires []string // ready before it starts, and stopped after it
-	Type     Type
-	Restart  Restart
-	Limit    Limit
-	Stop     Stop
+	Name      string
+	OCI       specs.Spec
+	Plan      plan.Plan        // OCI, for the child
+	Resources []cgroup.Setting // OCI, for its cgroup
+	Requires  []string         // ready before it starts, and stopped after it
+	Type      Type
+	Restart   Restart
+	Limit     Limit
+	Stop      Stop
 
 	TimeoutStart, TimeoutStop, Watchdog time.Duration
 
 	Backoff time.Duration // before the first restart in a row; it doubles up to 10 s, 0 stays 0
 
 	SignalShutdown string // sent instead of SIGTERM when the machine goes down
+
+	Directories []string // made before each start: root's, mode 0755
 
 	Early    bool // its process is made before what it requires is ready, and held at its gate
 	Critical bool
@@ -136,19 +166,33 @@ func parse(name string, data []byte) (*Service, error) {
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return nil, errors.New("read specification: data after the end")
 	}
-	if err := checkHonoured(data); err != nil {
+	if err := checkHonoured(&s.OCI); err != nil {
 		return nil, err
-	}
-	if s.OCI.Process == nil || len(s.OCI.Process.Args) == 0 {
-		return nil, errors.New("process.args is empty, want a program")
-	}
-	if !filepath.IsAbs(s.OCI.Process.Args[0]) {
-		return nil, fmt.Errorf("process.args[0] is %q, want an absolute path", s.OCI.Process.Args[0])
 	}
 	if g := s.Cgroup(); !strings.HasPrefix(g, "/system/") || filepath.Clean(g) != g {
 		return nil, fmt.Errorf("linux.cgroupsPath is %q, want a clean path below /system", g)
 	}
-	return s, s.annotate()
+	if err := s.annotate(); err != nil {
+		return nil, err
+	}
+	return s, s.prepare()
+}
+
+// prepare works out what the supervisor needs at each start.
+func (s *Service) prepare() (err error) {
+	if s.Plan, err = plan.New(&s.OCI); err != nil {
+		return err
+	}
+	if s.OCI.Linux == nil {
+		return nil
+	}
+	if s.Resources, err = cgroup.Settings(s.OCI.Linux.Resources); err != nil {
+		return err
+	}
+	if s.Early && cgroup.Find(s.Resources, "cpu.idle") != "" {
+		return errors.New("linux.resources.cpu.idle: an early service's group is idle only until it passes its gate")
+	}
+	return nil
 }
 
 func checkName(name string) error {

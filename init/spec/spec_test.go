@@ -35,7 +35,13 @@ func TestParseRefuses(t *testing.T) {
 		{"a", `{` + good + `} {}`, "after the end"},
 		{"a", `{` + good + `, "bogus": 1}`, `unknown field "bogus"`},
 		{"a", `{"process": {"args": ["/x"], "terminal": true}}`, "not honoured: process.terminal"},
-		{"a", `{` + good + `, "linux": {"seccomp": {"defaultAction": "SCMP_ACT_ERRNO"}}}`, "not honoured: linux.seccomp.defaultAction"},
+		{"a", `{` + good + `, "linux": {"seccomp": {"defaultAction": "SCMP_ACT_ALLOW"}}}`, "linux.seccomp: want process.noNewPrivileges"},
+		{"a", `{` + good + `, "linux": {"sysctl": {"a": "b"}}, "linux": {}}`, "not honoured: linux.sysctl"},
+		{"a", `{` + good + `, "linux": {"namespaces": [{"type": "mount", "path": "/x"}]}}`, "not honoured: linux.namespaces.path"},
+		{"a", `{` + good + `, "linux": {"resources": {"pids": {"limit": 0}}}}`, "linux.resources.pids.limit: 0"},
+		{"a", `{` + good + `, "linux": {"resources": {"cpu": {"idle": 1}}}, "annotations": {"holdfast.early": "true"}}`, "linux.resources.cpu.idle: an early service"},
+		{"a", `{` + good + `, "mounts": [{"destination": "/x", "type": "tmpfs"}]}`, "linux.namespaces: root, mounts"},
+		{"a", `{` + good + `, "mounts": [{"destination": "/x", "type": "ext4"}]}`, "mounts[0].type"},
 		{"a", `{` + good + `, "hooks": {"prestart": [{"path": "/y"}]}}`, "not honoured: hooks.prestart.path"},
 		{"a", `{` + good + `, "linux": {"cgroupsPath": "/kubepods"}}`, "below /system"},
 		{"a", `{` + good + `, "linux": {"cgroupsPath": "/system/../x"}}`, "below /system"},
@@ -43,6 +49,7 @@ func TestParseRefuses(t *testing.T) {
 		{"a", `{` + good + `, "annotations": {"holdfast.type": "forking"}}`, "want one of"},
 		{"a", `{` + good + `, "annotations": {"holdfast.restart-limit": "0/1m"}}`, "want N/duration"},
 		{"a", `{` + good + `, "annotations": {"holdfast.timeout-stop": "-1s"}}`, "want a duration"},
+		{"a", `{` + good + `, "annotations": {"holdfast.directories": "/run/holdfast/a /run/holdfast/../b"}}`, `"/run/holdfast/../b", want clean paths`},
 	} {
 		if _, err := Parse(c.name, []byte(c.json)); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, want an error with %q", c.json, err, c.want)

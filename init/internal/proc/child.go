@@ -1,18 +1,17 @@
 package proc
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
 	"os"
 	"runtime"
-	"strconv"
 	"syscall"
-	"unsafe"
 
-	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"holdfast/init/internal/plan"
+	"holdfast/kernel/loopback"
 )
 
 // ChildName is argv[0] of a child before it execs its program.
@@ -24,140 +23,114 @@ const (
 	setupFD = 4
 )
 
+// childEnvironment keeps Go's runtime from preparing for a life longer than
+// the child's: one processor, so no further threads, and no collections.
+var childEnvironment = []string{"GOMAXPROCS=1", "GOGC=off"}
+
 // Child finishes a child's set-up and executes its program; it returns only
 // to report failure, as an exit code. All of it runs on one locked thread, so
-// that the credentials set here are those of the thread that execs.
+// that what is set here is set for the thread that execs.
 func Child() int {
 	runtime.LockOSThread()
-	err := child()
+	err := run()
 	_, _ = unix.Write(setupFD, []byte(err.Error()))
 	return 127
 }
 
-func child() error {
-	var p specs.Process
-	if err := json.NewDecoder(os.NewFile(planFD, "plan")).Decode(&p); err != nil {
+func run() error {
+	p, err := readPlan()
+	if err != nil {
 		return fmt.Errorf("read plan: %w", err)
 	}
-	for _, step := range []struct {
-		name string
-		do   func(*specs.Process) error
-	}{
-		{"close inherited files", closeInherited},
-		{"reset signals", resetSignals},
-		{"set oom score", setOOMScore},
-		{"set resource limits", setLimits},
-		{"change directory", changeDir},
-		{"drop bounding capabilities", dropBounding},
-		{"set user", setUser},
-		{"set capabilities", setCapabilities},
-		{"set no_new_privs", setNoNewPrivileges},
-	} {
-		if err := step.do(&p); err != nil {
-			return fmt.Errorf("%s: %w", step.name, err)
+	c := &child{Plan: p, label: -1}
+	for _, s := range steps {
+		if s.when != nil && !s.when(c) {
+			continue
+		}
+		if err := s.do(c); err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
 		}
 	}
-	if err := syscall.Exec(p.Args[0], p.Args, p.Env); err != nil {
-		return fmt.Errorf("execute %s: %w", p.Args[0], err)
+	if err := syscall.Exec(c.Args[0], c.Args, c.Env); err != nil {
+		return fmt.Errorf("execute %s: %w", c.Args[0], err)
 	}
 	return nil
+}
+
+// child is a plan that is being carried out.
+type child struct {
+	plan.Plan
+	label int // file descriptor of the attribute that takes the SELinux label
+}
+
+// step is one part of a child's set-up.
+type step struct {
+	name string
+	when func(*child) bool // nil: always
+	do   func(*child) error
+}
+
+// steps are a child's set-up. Their order is as it is because …
+//
+//   - a file of /proc/self that is to be written is opened before the view,
+//     which may have /proc read-only or be another;
+//   - a cgroup namespace has the group that its maker is in as its root, so it
+//     is made here and not by clone(2); before the view, whose cgroup2 shows it;
+//   - the view, the loopback interface and raised limits need capabilities of
+//     PID 1, and the view must not depend on the user's right to look around;
+//   - limits come after what still opens files and memory for itself;
+//   - the bounding set takes CAP_SETPCAP, and the user change takes all
+//     capabilities unless they are kept, so that the sets come last of the three;
+//   - an SELinux label is a property of the next exec, and its file could not be
+//     opened once a filter is in place;
+//   - a filter needs no_new_privs, and may forbid any call made here: nothing
+//     but execve comes after it.
+var steps = []step{
+	{name: "close inherited files", do: closeInherited},
+	{name: "reset signals", do: resetSignals},
+	{name: "set oom score", do: setOOMScore},
+	{name: "open SELinux label", when: func(c *child) bool { return c.Label != "" }, do: openLabel},
+	{name: "bring up loopback", when: func(c *child) bool { return c.Clone&unix.CLONE_NEWNET != 0 }, do: func(*child) error { return loopback.Up() }},
+	{name: "make cgroup namespace", when: func(c *child) bool { return c.Cgroup }, do: func(*child) error { return unix.Unshare(unix.CLONE_NEWCGROUP) }},
+	{name: "make view", when: func(c *child) bool { return c.View != nil }, do: func(c *child) error { return c.View.Enter() }},
+	{name: "change directory", when: func(c *child) bool { return c.Cwd != "" }, do: func(c *child) error { return os.Chdir(c.Cwd) }},
+	{name: "find program", when: filtered, do: findProgram},
+	{name: "set I/O priority", when: func(c *child) bool { return c.IOPriority != 0 }, do: setIOPriority},
+	{name: "set resource limits", do: setLimits},
+	{name: "drop bounding capabilities", when: func(c *child) bool { return c.Capabilities != nil }, do: dropBounding},
+	{name: "set umask", when: func(c *child) bool { return c.Umask != nil }, do: func(c *child) error { unix.Umask(int(*c.Umask)); return nil }},
+	{name: "set user", do: setUser},
+	{name: "set capabilities", when: func(c *child) bool { return c.Capabilities != nil }, do: setCapabilities},
+	{name: "set no_new_privs", when: func(c *child) bool { return c.NoNewPrivileges }, do: setNoNewPrivileges},
+	{name: "set SELinux label", when: func(c *child) bool { return c.Label != "" }, do: setLabel},
+	{name: "install system call filter", when: filtered, do: func(c *child) error { return c.Filter.Install() }},
+}
+
+func filtered(c *child) bool { return len(c.Filter.Code) > 0 }
+
+// readPlan reads the plan, which the parent has written whole.
+func readPlan() (plan.Plan, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(planFD, &st); err != nil {
+		return plan.Plan{}, err
+	}
+	data := make([]byte, st.Size)
+	if n, err := unix.Pread(planFD, data, 0); err != nil || n != len(data) {
+		return plan.Plan{}, errors.Join(err, fmt.Errorf("%d of %d bytes", n, len(data)))
+	}
+	return plan.Decode(data)
 }
 
 // closeInherited leaves the program its standard streams and nothing else.
-func closeInherited(*specs.Process) error {
+func closeInherited(*child) error {
 	return unix.CloseRange(planFD, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
 }
 
-// sigaction is struct sigaction of the kernel (include/linux/signal_types.h)
-// on 64-bit machines; its last field is a mask of signals 1 to 64.
-type sigaction struct {
-	handler, flags, restorer uintptr
-	mask                     uint64
-}
-
-const (
-	signals   = 64
-	sigIgnore = 1 // SIG_IGN
-)
-
-// resetSignals gives every ignored signal its default action: exec(2) resets
-// handlers, but keeps what is ignored.
-func resetSignals(*specs.Process) error {
-	for n := uintptr(1); n <= signals; n++ {
-		var now, preset sigaction
-		size := unsafe.Sizeof(now.mask)
-		if _, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, n, 0, uintptr(unsafe.Pointer(&now)), size, 0, 0); errno != 0 {
-			return fmt.Errorf("signal %d: %w", n, errno)
-		}
-		if now.handler != sigIgnore {
-			continue
-		}
-		if _, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, n, uintptr(unsafe.Pointer(&preset)), 0, size, 0, 0); errno != 0 {
-			return fmt.Errorf("signal %d: %w", n, errno)
-		}
+// findProgram says that there is no program while it can still be said: a
+// filter may forbid to write.
+func findProgram(c *child) error {
+	if err := unix.Access(c.Args[0], unix.X_OK); err != nil {
+		return fmt.Errorf("%s: %w", c.Args[0], err)
 	}
 	return nil
-}
-
-func setOOMScore(p *specs.Process) error {
-	score := 0
-	if p.OOMScoreAdj != nil {
-		score = *p.OOMScoreAdj
-	}
-	return os.WriteFile("/proc/self/oom_score_adj", []byte(strconv.Itoa(score)), 0)
-}
-
-// rlimits maps the names of getrlimit(2) to their numbers.
-var rlimits = map[string]int{
-	"RLIMIT_CORE":    unix.RLIMIT_CORE,
-	"RLIMIT_NOFILE":  unix.RLIMIT_NOFILE,
-	"RLIMIT_NPROC":   unix.RLIMIT_NPROC,
-	"RLIMIT_MEMLOCK": unix.RLIMIT_MEMLOCK,
-	"RLIMIT_STACK":   unix.RLIMIT_STACK,
-	"RLIMIT_AS":      unix.RLIMIT_AS,
-}
-
-func setLimits(p *specs.Process) error {
-	for _, l := range p.Rlimits {
-		n, ok := rlimits[l.Type]
-		if !ok {
-			return fmt.Errorf("%s is not known", l.Type)
-		}
-		if err := unix.Setrlimit(n, &unix.Rlimit{Cur: l.Soft, Max: l.Hard}); err != nil {
-			return fmt.Errorf("%s: %w", l.Type, err)
-		}
-	}
-	return nil
-}
-
-func changeDir(p *specs.Process) error {
-	if p.Cwd == "" {
-		return nil
-	}
-	return os.Chdir(p.Cwd)
-}
-
-// setUser changes this thread only, which is the one that execs. Capabilities
-// survive the change until setCapabilities has had its say.
-func setUser(p *specs.Process) error {
-	if err := unix.Prctl(unix.PR_SET_KEEPCAPS, 1, 0, 0, 0); err != nil {
-		return fmt.Errorf("keep capabilities: %w", err)
-	}
-	groups := p.User.AdditionalGids
-	var first *uint32
-	if len(groups) > 0 {
-		first = &groups[0]
-	}
-	return errors.Join(
-		raw(unix.SYS_SETGROUPS, uintptr(len(groups)), uintptrOf(first), 0),
-		raw(unix.SYS_SETRESGID, uintptr(p.User.GID), uintptr(p.User.GID), uintptr(p.User.GID)),
-		raw(unix.SYS_SETRESUID, uintptr(p.User.UID), uintptr(p.User.UID), uintptr(p.User.UID)),
-	)
-}
-
-func setNoNewPrivileges(p *specs.Process) error {
-	if !p.NoNewPrivileges {
-		return nil
-	}
-	return unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 }

@@ -1,6 +1,7 @@
 package proc
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"os"
@@ -10,19 +11,23 @@ import (
 	"testing"
 	"time"
 
-	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"holdfast/init/internal/plan"
 )
 
 func TestMain(m *testing.M) {
-	if os.Args[0] == ChildName {
+	switch os.Args[0] {
+	case ChildName:
 		os.Exit(Child())
+	case idleName:
+		os.Exit(0)
 	}
 	os.Exit(m.Run())
 }
 
 // reaper runs a reaper for the test and makes this process adopt orphans.
-func reaper(t *testing.T) *Reaper {
+func reaper(t testing.TB) *Reaper {
 	t.Helper()
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		t.Fatal(err)
@@ -47,7 +52,7 @@ func reaper(t *testing.T) *Reaper {
 	return r
 }
 
-func wait(t *testing.T, p *Process) Status {
+func wait(t testing.TB, p *Process) Status {
 	t.Helper()
 	select {
 	case s := <-p.Exit:
@@ -61,8 +66,8 @@ func wait(t *testing.T, p *Process) Status {
 	}
 }
 
-func shell(script string) specs.Process {
-	return specs.Process{Args: []string{"/bin/sh", "-c", script}, Cwd: "/"}
+func shell(script string) plan.Plan {
+	return plan.Plan{Args: []string{"/bin/sh", "-c", script}}
 }
 
 func TestStatus(t *testing.T) {
@@ -72,7 +77,7 @@ func TestStatus(t *testing.T) {
 		"exit 3":     "exited with status 3",
 		"kill -9 $$": "killed by SIGKILL",
 	} {
-		p, err := r.Start(Command{Process: shell(script)})
+		p, err := r.Start(Command{Plan: shell(script)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -85,17 +90,15 @@ func TestStatus(t *testing.T) {
 func TestSetupFailuresNameTheStep(t *testing.T) {
 	r := reaper(t)
 	sh := shell("exit 0")
-	for want, change := range map[string]func(*specs.Process){
-		"execute /no/such: no such file":       func(p *specs.Process) { p.Args = []string{"/no/such"} },
-		"change directory: chdir /no":          func(p *specs.Process) { p.Cwd = "/no" },
-		"set resource limits: RLIMIT_X is not": func(p *specs.Process) { p.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_X"}} },
-		`drop bounding capabilities: "CAP_X"`: func(p *specs.Process) {
-			p.Capabilities = &specs.LinuxCapabilities{Bounding: []string{"CAP_X"}}
-		},
+	for want, change := range map[string]func(*plan.Plan){
+		"execute /no/such: no such file":            func(p *plan.Plan) { p.Args = []string{"/no/such"} },
+		"change directory: chdir /no":               func(p *plan.Plan) { p.Cwd = "/no" },
+		"set resource limits: limit 99":             func(p *plan.Plan) { p.Limits = []plan.Limit{{Resource: 99}} },
+		"set capabilities: operation not permitted": func(p *plan.Plan) { p.Capabilities = &plan.Capabilities{Effective: 1} },
 	} {
 		c := sh
 		change(&c)
-		p, err := r.Start(Command{Process: c})
+		p, err := r.Start(Command{Plan: c})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -105,13 +108,20 @@ func TestSetupFailuresNameTheStep(t *testing.T) {
 	}
 }
 
-func output(t *testing.T, r *Reaper, c specs.Process) string {
+func output(t *testing.T, r *Reaper, p plan.Plan) string {
+	t.Helper()
+	return outputOf(t, r, Command{Plan: p})
+}
+
+func outputOf(t *testing.T, r *Reaper, c Command) string {
 	t.Helper()
 	pr, pw, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := r.Start(Command{Process: c, Stdout: pw, Stderr: pw})
+	defer pr.Close()
+	c.Stdout, c.Stderr = pw, pw
+	p, err := r.Start(c)
 	pw.Close()
 	if err != nil {
 		t.Fatal(err)
@@ -126,6 +136,41 @@ func output(t *testing.T, r *Reaper, c specs.Process) string {
 	return string(out)
 }
 
+// conversation starts a program that reads and writes lines: in sends it one,
+// out is its next, and done ends the conversation.
+func conversation(t *testing.T, r *Reaper, c plan.Plan) (in func(), out func() string, done func()) {
+	t.Helper()
+	stdin, toChild, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fromChild, stdout, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := r.Start(Command{Plan: c, Stdin: stdin, Stdout: stdout, Stderr: stdout})
+	stdin.Close()
+	stdout.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewReader(fromChild)
+	return func() { fmt.Fprintln(toChild) },
+		func() string {
+			line, err := lines.ReadString('\n')
+			if err != nil {
+				t.Fatalf("%q, %v", line, err)
+			}
+			return strings.TrimSpace(line)
+		}, func() {
+			toChild.Close()
+			fromChild.Close()
+			if s := wait(t, p); !s.OK() {
+				t.Error(s)
+			}
+		}
+}
+
 func TestChildHonoursItsSpec(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("changing credentials needs root")
@@ -134,14 +179,13 @@ func TestChildHonoursItsSpec(t *testing.T) {
 	defer signal.Reset(syscall.SIGHUP)
 	r := reaper(t)
 	c := shell(`grep -E '^(Uid|Gid|Groups|Cap(Inh|Prm|Eff|Bnd|Amb)|NoNewPrivs|SigBlk|SigIgn):' /proc/self/status; ulimit -n; cat /proc/self/oom_score_adj; ls /proc/self/fd | wc -l; echo $0 $A; pwd`)
-	score := 7
-	caps := []string{"CAP_NET_BIND_SERVICE", "CAP_NET_RAW"}
-	c.User = specs.User{UID: 65534, GID: 65533, AdditionalGids: []uint32{9, 10}}
-	c.Capabilities = &specs.LinuxCapabilities{Bounding: caps, Effective: caps, Permitted: caps, Inheritable: caps, Ambient: caps}
-	c.NoNewPrivileges, c.OOMScoreAdj, c.Env, c.Cwd = true, &score, []string{"A=b"}, "/usr"
-	c.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 77, Hard: 88}}
+	const caps = 1<<unix.CAP_NET_BIND_SERVICE | 1<<unix.CAP_NET_RAW
+	c.UID, c.GID, c.Groups = 65534, 65533, []uint32{9, 10}
+	c.Capabilities = &plan.Capabilities{Bounding: caps, Effective: caps, Permitted: caps, Inheritable: caps, Ambient: caps}
+	c.NoNewPrivileges, c.OOMScore, c.Env, c.Cwd = true, 7, []string{"A=b"}, "/usr"
+	c.Limits = []plan.Limit{{Resource: unix.RLIMIT_NOFILE, Soft: 77, Hard: 88}}
 	got := strings.Join(strings.Fields(output(t, r, c)), " ")
-	mask := fmt.Sprintf("%016x", 1<<10|1<<13)
+	mask := fmt.Sprintf("%016x", caps)
 	zero := strings.Repeat("0", 16)
 	want := "Uid: 65534 65534 65534 65534 Gid: 65533 65533 65533 65533 Groups: 9 10" +
 		" SigBlk: " + zero + " SigIgn: " + zero +
@@ -156,7 +200,7 @@ func TestReapsOrphansAndOwnChildren(t *testing.T) {
 	r := reaper(t)
 	var ps []*Process
 	for range 20 {
-		p, err := r.Start(Command{Process: shell(`for i in 1 2 3 4 5; do (exit 9 &) ; done; exit 5`)})
+		p, err := r.Start(Command{Plan: shell(`for i in 1 2 3 4 5; do (exit 9 &) ; done; exit 5`)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -182,7 +226,7 @@ func TestReapsOrphansAndOwnChildren(t *testing.T) {
 
 func TestSignal(t *testing.T) {
 	r := reaper(t)
-	p, err := r.Start(Command{Process: shell("sleep 60")})
+	p, err := r.Start(Command{Plan: shell("sleep 60")})
 	if err != nil {
 		t.Fatal(err)
 	}

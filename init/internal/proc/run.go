@@ -7,9 +7,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/opencontainers/runtime-spec/specs-go"
-
 	"holdfast/init/internal/guard"
+	"holdfast/init/internal/plan"
 )
 
 const maxOutput = 64 << 10
@@ -22,7 +21,7 @@ func (r *Reaper) Run(limit time.Duration, args ...string) (Status, string, error
 	if err != nil {
 		return Status{}, "", err
 	}
-	p, err := r.Start(Command{Process: specs.Process{Args: args, Cwd: "/", Env: []string{"PATH=/usr/sbin:/usr/bin"}}, Stdout: pw, Stderr: pw})
+	p, err := r.Start(Command{Plan: plan.Plan{Args: args, Env: []string{"PATH=/usr/sbin:/usr/bin"}}, Stdout: pw, Stderr: pw})
 	pw.Close()
 	if err != nil {
 		pr.Close()

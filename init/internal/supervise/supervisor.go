@@ -62,31 +62,30 @@ func New(c Config) (*Supervisor, error) {
 	return s, nil
 }
 
-// protect gives the services' common group what they are promised together: a
-// group's memory.min counts only as far as its parent's does
+// promises of memory, which count only as far as those of the group above
 // (Documentation/admin-guide/cgroup-v2.rst, "memory.min").
+var promises = []string{"memory.min", "memory.low"}
+
+// protect gives the services' common group what they are promised together.
 func protect(services []*spec.Service) error {
-	sums := map[string]uint64{}
+	sums := map[[2]string]uint64{} // by group and file
 	for _, svc := range services {
-		if svc.OCI.Linux == nil || svc.OCI.Linux.Resources == nil {
-			continue
+		for _, file := range promises {
+			if value := cgroup.Find(svc.Resources, file); value != "" {
+				n, err := strconv.ParseUint(value, 10, 63)
+				if err != nil {
+					return fmt.Errorf("service %s: %s: %w", svc.Name, file, err)
+				}
+				sums[[2]string{filepath.Dir(svc.Cgroup()), file}] += n
+			}
 		}
-		value, ok := svc.OCI.Linux.Resources.Unified["memory.min"]
-		if !ok {
-			continue
-		}
-		n, err := strconv.ParseUint(value, 10, 63)
-		if err != nil {
-			return fmt.Errorf("service %s: memory.min: %w", svc.Name, err)
-		}
-		sums[filepath.Dir(svc.Cgroup())] += n
 	}
-	for path, sum := range sums {
-		g, err := cgroup.Make(path)
+	for at, sum := range sums {
+		g, err := cgroup.Make(at[0])
 		if err != nil {
 			return err
 		}
-		if err := g.Set("memory.min", strconv.FormatUint(sum, 10)); err != nil {
+		if err := g.Set(at[1], strconv.FormatUint(sum, 10)); err != nil {
 			return err
 		}
 	}

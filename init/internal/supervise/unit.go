@@ -91,25 +91,8 @@ func (u *unit) freshGroup() error {
 }
 
 func limit(g cgroup.Group, svc *spec.Service) error {
-	if svc.OCI.Linux == nil || svc.OCI.Linux.Resources == nil {
-		return nil
-	}
-	r := svc.OCI.Linux.Resources
-	if r.Memory != nil && r.Memory.Limit != nil {
-		if err := g.Set("memory.max", fmt.Sprint(*r.Memory.Limit)); err != nil {
-			return err
-		}
-	}
-	if r.Pids != nil && r.Pids.Limit != nil {
-		if err := g.Set("pids.max", fmt.Sprint(*r.Pids.Limit)); err != nil {
-			return err
-		}
-	}
-	for file, value := range r.Unified {
-		if strings.Contains(file, "/") {
-			return fmt.Errorf("linux.resources.unified: %q is not a file name", file)
-		}
-		if err := g.Set(file, value); err != nil {
+	for _, setting := range svc.Resources {
+		if err := setting.Set(g); err != nil {
 			return err
 		}
 	}
@@ -235,6 +218,11 @@ func (s *Supervisor) start(u *unit) (*proc.Process, error) {
 	if err := u.freshGroup(); err != nil {
 		return nil, err
 	}
+	for _, dir := range u.Service.Directories {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return nil, err
+		}
+	}
 	dir, err := u.group.Open()
 	if err != nil {
 		return nil, err
@@ -251,9 +239,7 @@ func (s *Supervisor) start(u *unit) (*proc.Process, error) {
 		return nil, err
 	}
 	defer stdin.Close()
-	process := *u.Service.OCI.Process
-	process.Env = append(slices.Clone(process.Env), u.env()...)
-	return s.Reaper.Start(proc.Command{Process: process, Cgroup: dir, Stdin: stdin, Stdout: w, Stderr: w})
+	return s.Reaper.Start(proc.Command{Plan: u.Service.Plan, Env: u.env(), Cgroup: dir, Stdin: stdin, Stdout: w, Stderr: w})
 }
 
 // env is what sd_notify(3) and sd_watchdog_enabled(3) read, and the gate.
