@@ -51,7 +51,7 @@ func Base(version string) []File {
 		{Path: "/etc/hosts", Link: "/run/holdfast/hosts"},
 		{Path: "/etc/nsswitch.conf", Mode: 0o644, Data: []byte("passwd: files\ngroup: files\nhosts: files dns\n")},
 		{Path: "/etc/machine-id", Mode: 0o444},
-		{Path: "/etc/resolv.conf", Link: "/run/holdfast/resolv.conf"},
+		{Path: "/etc/resolv.conf", Link: "/run/holdfast/netd/resolv.conf"},
 		{Path: "/etc/hostname", Link: "/run/holdfast/hostname"},
 		{Path: "/etc/mtab", Link: "/proc/self/mounts"},
 		{Path: "/etc/os-release", Link: "../usr/lib/os-release"},

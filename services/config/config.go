@@ -7,7 +7,7 @@
 //
 // Written are:
 //
-//	network.json           for netd
+//	netd/network.json      for netd
 //	hostname, hosts        the node's name; hosts stands behind /etc/hosts
 //	kubelet.yaml           KubeletConfiguration
 //	manifests/*.yaml       static pods
@@ -24,6 +24,10 @@
 // finds the root on one of them, and waiting would delay every node that was
 // given no document.
 //
+// A cidata disk is read here and not mounted: mounting takes CAP_SYS_ADMIN,
+// with which a fault in this program would be the node's, and the kernel's
+// file systems are not made for disks that an attacker wrote.
+//
 // hosts names the node as 127.0.1.1, as Debian does: kubelet looks its own
 // name up for every pod that it admits, and must not wait for a name server
 // that does not answer.
@@ -38,40 +42,49 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 
 	"holdfast/services/nodeconfig"
 	"holdfast/services/notify"
+	"holdfast/services/sandbox"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// Spec is how PID 1 runs the service.
+// Spec is how PID 1 runs the service. Confined as package sandbox says, it can
+// still:
+//
+//   - write all of /run/holdfast, and so say what kubelet, containerd and netd
+//     do: whoever takes it over while it reads a document has the node;
+//   - write the state volume, which is mounted while it waits at its gate and
+//     arrives by propagation, and forget kubelet's CPU pinning there;
+//   - set the host name, and read any disk.
+//
+// It has no capability and no network, and sees no other process.
 func Spec() *specs.Spec {
-	caps := []string{
-		"CAP_SYS_ADMIN",       // sethostname, mounting the cidata disk
-		"CAP_DAC_READ_SEARCH", // whose files may belong to anybody
+	s := sandbox.Spec("config", "/usr/bin/holdfastd", "config")
+	s.Mounts = append(s.Mounts, sandbox.Bind(Dir), sandbox.Bind(hostnameFile))
+	s.Linux.RootfsPropagation = "rslave"
+	s.Linux.MaskedPaths = slices.DeleteFunc(s.Linux.MaskedPaths, func(p string) bool { return p == "/sys" || p == "/dev" || p == "/var" })
+	s.Linux.MaskedPaths = append(s.Linux.MaskedPaths, "/sys/fs", "/sys/kernel", "/sys/firmware/acpi", "/sys/firmware/efi")
+	memory, pids := int64(128<<20), int64(64)
+	s.Linux.Resources = &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &memory}, Pids: &specs.LinuxPids{Limit: &pids}}
+	s.Linux.Seccomp = sandbox.Go(append(sandbox.Sockets(syscall.AF_UNIX), sandbox.WriteFiles())...)
+	s.Annotations = map[string]string{
+		"holdfast.early":    "true",
+		"holdfast.type":     "oneshot",
+		"holdfast.restart":  "on-failure",
+		"holdfast.critical": "true",
 	}
-	memory := int64(128 << 20)
-	return &specs.Spec{
-		Version: specs.Version,
-		Process: &specs.Process{
-			Args:            []string{"/usr/bin/holdfastd", "config"},
-			Cwd:             "/",
-			Capabilities:    &specs.LinuxCapabilities{Bounding: caps, Effective: caps, Permitted: caps},
-			NoNewPrivileges: true,
-		},
-		Linux: &specs.Linux{Resources: &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &memory}}},
-		Annotations: map[string]string{
-			"holdfast.early":    "true",
-			"holdfast.type":     "oneshot",
-			"holdfast.restart":  "on-failure",
-			"holdfast.critical": "true",
-		},
-	}
+	return s
 }
+
+// hostnameFile sets the host name as sethostname(2) does, and wants root
+// instead of CAP_SYS_ADMIN (kernel/utsname_sysctl.c).
+const hostnameFile = "/proc/sys/kernel/hostname"
 
 // host is where things stand on a node.
 type host struct {
@@ -102,7 +115,7 @@ func Run(_ context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := syscall.Sethostname([]byte(name)); err != nil {
+	if err := os.WriteFile(hostnameFile, []byte(name), 0); err != nil {
 		return fmt.Errorf("set host name: %w", err)
 	}
 	s := notify.FromEnvironment()

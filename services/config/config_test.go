@@ -111,7 +111,7 @@ func testHost(t *testing.T) host {
 	return h
 }
 
-func put(t *testing.T, path, text string) {
+func put(t testing.TB, path, text string) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		t.Fatal(err)
@@ -145,7 +145,7 @@ func TestApply(t *testing.T) {
 	if name != "holdfast-01234567" || len(faults) > 0 || err != nil {
 		t.Errorf("without a document: %q, %q, %v", name, faults, err)
 	}
-	if got, want := tree(t, h.run), "hostname hosts kubelet-flags kubelet.yaml manifests/demo.yaml network.json"; got != want {
+	if got, want := tree(t, h.run), "hostname hosts kubelet-flags kubelet.yaml manifests/demo.yaml netd/network.json"; got != want {
 		t.Errorf("files %s, want %s", got, want)
 	}
 	if got := tree(t, h.kubelet); got != "" {
@@ -159,7 +159,7 @@ func TestApply(t *testing.T) {
 	if name != "node-7" || len(faults) != 1 || err != nil {
 		t.Errorf("with a document: %q, %q, %v", name, faults, err)
 	}
-	if got, want := tree(t, h.run), "certs.d/docker.io/hosts.toml hostname hosts kubelet-flags kubelet.yaml manifests/default.web.yaml network.json"; got != want {
+	if got, want := tree(t, h.run), "certs.d/docker.io/hosts.toml hostname hosts kubelet-flags kubelet.yaml manifests/default.web.yaml netd/network.json"; got != want {
 		t.Errorf("files %s, want %s", got, want)
 	}
 	if got := tree(t, h.kubelet); got != "cpu_manager_state" {
@@ -209,30 +209,94 @@ func TestCidata(t *testing.T) {
 	}
 }
 
+// TestReadUserData reads what the usual tools write.
 func TestReadUserData(t *testing.T) {
-	secret := filepath.Join(t.TempDir(), "secret")
-	put(t, secret, "secret")
-	for name, test := range map[string]struct {
-		make func(path string) error
-		want string
-	}{
-		"file":    {func(p string) error { return os.WriteFile(p, []byte("text"), 0o600) }, "text"},
-		"missing": {func(string) error { return nil }, "disk has no file user-data"},
-		"folder":  {func(p string) error { return os.Mkdir(p, 0o755) }, "expected a file"},
-		"pipe":    {func(p string) error { return exec.Command("mkfifo", p).Run() }, "expected a file"},
-		"link":    {func(p string) error { return os.Symlink(secret, p) }, "path escapes"},
+	text := strings.Repeat("line of text\n", 5000)
+	seed := t.TempDir()
+	put(t, seed+"/user-data", text)
+	put(t, seed+"/meta-data", "x")
+	put(t, seed+"/a long name that takes several entries of the directory", "y")
+	for name, d := range map[string]disk{
+		"FAT12":      {fatImage(t, seed, "-F12", "4096"), "vfat"},
+		"FAT16":      {fatImage(t, seed, "-F16", "16384"), "vfat"},
+		"FAT32":      {fatImage(t, seed, "-F32", "65536"), "vfat"},
+		"Joliet":     {image(t, "xorrisofs", "-quiet", "-J", "-V", "cidata", "-o", "OUT", seed), "iso9660"},
+		"Rock Ridge": {image(t, "xorrisofs", "-quiet", "-R", "-V", "cidata", "-o", "OUT", seed), "iso9660"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
-			if err := test.make(filepath.Join(dir, "user-data")); err != nil {
-				t.Fatal(err)
-			}
-			data, err := readUserData(dir)
-			if got := fmt.Sprint(string(data), err); !strings.Contains(got, test.want) || strings.Contains(got, "secret\n") {
-				t.Errorf("%q, want %q", got, test.want)
+			if data, err := userData(d); err != nil || string(data) != text {
+				t.Errorf("%d bytes, %v, want %d", len(data), err, len(text))
 			}
 		})
 	}
+}
+
+func TestReadUserDataRefuses(t *testing.T) {
+	folder, long, other := t.TempDir(), t.TempDir(), t.TempDir()
+	put(t, folder+"/user-data/x", "")
+	put(t, long+"/user-data", strings.Repeat("#", 2*nodeconfig.MaxSize))
+	put(t, other+"/user-date", "")
+	for name, test := range map[string]struct {
+		d    disk
+		want string
+	}{
+		"FAT, none":   {disk{fatImage(t, other, "-F12", "8192"), "vfat"}, "user-data: disk has no such file"},
+		"ISO, none":   {disk{image(t, "xorrisofs", "-quiet", "-J", "-R", "-o", "OUT", other), "iso9660"}, "user-data: disk has no such file"},
+		"FAT, folder": {disk{fatImage(t, folder, "-F12", "8192"), "vfat"}, "user-data is a directory, expected a file"},
+		"ISO, folder": {disk{image(t, "xorrisofs", "-quiet", "-J", "-R", "-o", "OUT", folder), "iso9660"}, "expected a file"},
+		"FAT, zeros":  {disk{"/dev/zero", "vfat"}, "boot sector: 0 bytes"},
+		"ISO, short":  {disk{"/dev/null", "iso9660"}, "read volume descriptor: EOF"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if data, err := userData(test.d); err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("%q, %v, want %q", data, err, test.want)
+			}
+		})
+	}
+	for _, d := range []disk{
+		{fatImage(t, long, "-F12", "8192"), "vfat"}, {image(t, "xorrisofs", "-quiet", "-J", "-o", "OUT", long), "iso9660"},
+	} {
+		if data, err := userData(d); err != nil || len(data) != nodeconfig.MaxSize+1 {
+			t.Errorf("%s: %d bytes, %v", d.kind, len(data), err)
+		}
+	}
+}
+
+// fatImage is a FAT file system of so many KiB with the files of a directory.
+func fatImage(t testing.TB, dir, bits, size string) string {
+	t.Helper()
+	path := image(t, "mkfs.vfat", bits, "-n", "cidata", "-C", "OUT", size)
+	files, err := filepath.Glob(dir + "/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("mcopy", append(append([]string{"-s", "-i", path}, files...), "::")...).CombinedOutput(); err != nil {
+		t.Fatalf("mcopy: %v: %s", err, out)
+	}
+	return path
+}
+
+func FuzzReadUserData(f *testing.F) {
+	seed := f.TempDir()
+	put(f, seed+"/user-data", "text")
+	for path, iso := range map[string]bool{
+		fatImage(f, seed, "-F12", "64"): false, image(f, "xorrisofs", "-quiet", "-J", "-R", "-o", "OUT", seed): true,
+	} {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(bytes.TrimRight(data, "\x00"), iso)
+	}
+	f.Fuzz(func(t *testing.T, data []byte, iso bool) {
+		read := readFAT
+		if iso {
+			read = readISO
+		}
+		if b, err := read(bytes.NewReader(data), "user-data", 1000); err == nil && len(b) > 1000 {
+			t.Errorf("%d bytes, at most 1000 were asked for", len(b))
+		}
+	})
 }
 
 func TestLabel(t *testing.T) {
@@ -259,7 +323,7 @@ func TestLabel(t *testing.T) {
 }
 
 // image makes a file system image with the tool that everybody else uses.
-func image(t *testing.T, tool string, args ...string) string {
+func image(t testing.TB, tool string, args ...string) string {
 	t.Helper()
 	path, err := exec.LookPath(tool)
 	if err != nil {

@@ -17,7 +17,7 @@ func kubeletConfiguration(c *nodeconfig.Config) map[string]any {
 
 		"containerRuntimeEndpoint": "unix:///run/containerd/containerd.sock",
 		"staticPodPath":            Dir + "/manifests",
-		"resolvConf":               Dir + "/resolv.conf",
+		"resolvConf":               Dir + "/netd/resolv.conf",
 		"volumePluginDir":          "/usr/libexec/kubernetes/kubelet-plugins/volume/exec",
 		// A pod that is seen before the first check of the runtime is over waits
 		// for the next look at its manifest: 20 s by default.

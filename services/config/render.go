@@ -37,7 +37,7 @@ func Render(c *nodeconfig.Config, d Defaults) ([]File, []nodeconfig.Fault) {
 	files := []File{
 		{"hostname", 0o644, []byte(c.Hostname + "\n")},
 		{"hosts", 0o644, hosts(c.Hostname)},
-		{"network.json", 0o644, networkJSON(c.Network)},
+		{"netd/network.json", 0o644, networkJSON(c.Network)},
 		{"kubelet.yaml", 0o644, marshal(kubeletConfiguration(c))},
 		{"kubelet-flags", 0o644, kubeletFlags(c)},
 	}

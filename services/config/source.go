@@ -10,7 +10,6 @@ import (
 	"strings"
 	"syscall"
 
-	"holdfast/kernel/mount"
 	"holdfast/services/nodeconfig"
 )
 
@@ -40,7 +39,7 @@ func (h host) find() (document, []nodeconfig.Fault) {
 	if disk.kind == "" {
 		return document{}, faults
 	}
-	if data, err = h.userData(disk); err != nil {
+	if data, err = userData(disk); err != nil {
 		fault("cidata", err)
 		return document{}, faults
 	}
@@ -116,42 +115,21 @@ func identify(path string) (kind, name string) {
 	return label(f)
 }
 
-// userData reads the document from a mounted disk that is not trusted: its
-// files open no device, and a link does not lead out of it.
-func (h host) userData(d disk) (data []byte, err error) {
-	dir, err := os.MkdirTemp(h.run, ".cidata-")
+// userData reads the document from a disk that is not trusted: the kernel's
+// file systems never see it.
+func userData(d disk) ([]byte, error) {
+	f, err := os.OpenFile(d.path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, os.Remove(dir)) }()
-	m := mount.Mount{
-		Source: d.path, Target: dir, Type: d.kind,
-		Flags: mount.ReadOnly | mount.NoSuid | mount.NoDev | mount.NoExec,
-	}
-	if err := m.Do(); err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, mount.Unmount(dir)) }()
-	return readUserData(dir)
-}
-
-func readUserData(dir string) ([]byte, error) {
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return nil, err
-	}
-	defer root.Close()
-	f, err := root.OpenFile("user-data", os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, errors.New("disk has no file user-data")
-	} else if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	if st, err := f.Stat(); err != nil {
-		return nil, err
-	} else if !st.Mode().IsRegular() {
-		return nil, fmt.Errorf("user-data is %s, expected a file", st.Mode().Type())
+	read := readFAT
+	if d.kind == "iso9660" {
+		read = readISO
 	}
-	return readDocument(f)
+	data, err := read(f, "user-data", nodeconfig.MaxSize+1) // the parser sees that it is too long
+	if err != nil {
+		return nil, fmt.Errorf("read user-data: %w", err)
+	}
+	return data, nil
 }

@@ -4,8 +4,11 @@ package containerd
 import (
 	_ "embed"
 	"strings"
+	"syscall"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"holdfast/services/sandbox"
 )
 
 // Where the files belong on the root file system.
@@ -41,24 +44,20 @@ var masquerade string
 // plugin could do that, with four executions of nft for each pod.
 func MasqueradeRules() string { return masquerade }
 
-// Masquerade returns the service that loads the rules once. It can change the
-// packet filter and nothing else.
+// Masquerade returns the service that loads the rules once. Confined as package
+// sandbox says, it can still change links, addresses, routes and the packet
+// filter of the host, through netlink alone. It writes no file.
 func Masquerade() *specs.Spec {
-	caps := []string{"CAP_NET_ADMIN"}
-	return &specs.Spec{
-		Version: specs.Version,
-		Process: &specs.Process{
-			Args:            []string{"/usr/sbin/nft", "-f", MasqueradeFile},
-			Cwd:             "/",
-			Capabilities:    &specs.LinuxCapabilities{Bounding: caps, Effective: caps, Permitted: caps},
-			NoNewPrivileges: true,
-		},
-		Annotations: map[string]string{
-			"holdfast.requires": "containerd", // which needs the processor first
-			"holdfast.type":     "oneshot",
-			"holdfast.restart":  "on-failure",
-		},
+	s := sandbox.Spec("masquerade", "/usr/sbin/nft", "-f", MasqueradeFile)
+	sandbox.Grant(s, "CAP_NET_ADMIN")
+	s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UTSNamespace})
+	s.Linux.Seccomp = sandbox.C(sandbox.Sockets(syscall.AF_NETLINK)...)
+	s.Annotations = map[string]string{
+		"holdfast.requires": "containerd", // which needs the processor first
+		"holdfast.type":     "oneshot",
+		"holdfast.restart":  "on-failure",
 	}
+	return s
 }
 
 // Spec returns the service. Containers live in /kubepods and shims must outlive

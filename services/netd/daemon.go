@@ -183,7 +183,7 @@ func (d *daemon) adopt(ctx context.Context, a *netlink.LinkAttrs, config nodecon
 	ctx, stop := context.WithCancel(ctx)
 	o := &owned{name: a.Name, mac: a.HardwareAddr.String(), config: config, carrier: make(chan bool, 1), stop: stop}
 	var all map[string]learnt
-	if err := load(d.path("netd/rdnss.json"), &all); err != nil {
+	if err := load(d.path("rdnss.json"), &all); err != nil {
 		d.fault(err.Error())
 	}
 	o.learnt = all[a.Name]
@@ -192,7 +192,7 @@ func (d *daemon) adopt(ctx context.Context, a *netlink.LinkAttrs, config nodecon
 	w := &worker{
 		client:  client{index: a.Index, name: a.Name, mac: a.HardwareAddr},
 		config:  config,
-		file:    d.path("netd/" + a.Name + ".json"),
+		file:    d.path("leases/" + a.Name + ".json"),
 		carrier: o.carrier,
 		updates: d.updates,
 	}
@@ -234,7 +234,7 @@ func (d *daemon) remember() {
 		o.learnt.expire(sinceBoot())
 		all[o.name] = o.learnt
 	}
-	if err := save(d.path("netd/rdnss.json"), all); err != nil {
+	if err := save(d.path("rdnss.json"), all); err != nil {
 		d.fault(err.Error())
 	}
 }

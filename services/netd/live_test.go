@@ -355,7 +355,7 @@ func TestLiveRenewal(t *testing.T) {
 	l.has("192.0.2.50", l.ip("addr", "show", "eth0"))
 	eventually(t, 10*time.Second, "a renewal that nobody answers", func() bool {
 		var held Lease
-		return load(l.dir+"/netd/eth0.json", &held) == nil && sinceBoot() > held.Renew+time.Second
+		return load(l.dir+"/leases/eth0.json", &held) == nil && sinceBoot() > held.Renew+time.Second
 	})
 	l.serve(args...)
 	eventually(t, 30*time.Second, "renewal after the server came back", func() bool { return renewed() >= 1 })

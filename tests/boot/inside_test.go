@@ -3,7 +3,9 @@ package boot
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -77,6 +79,7 @@ func TestNodeFromInside(t *testing.T) {
 		t.Errorf("a CNI's DaemonSet could not write: %v", err)
 	}
 	checkProcesses(ctx, t, c)
+	checkConfinement(ctx, t, c, service(release.Up(t, vm), "netd").PID)
 	release.PowerOff(t, vm)
 	checkState(t, vm.Disk())
 }
@@ -114,6 +117,68 @@ func checkProcesses(ctx context.Context, t *testing.T, c probe.Client) {
 	}
 	for comm := range want {
 		t.Errorf("no process %s", comm)
+	}
+}
+
+// netdStatus is what the kernel must say about netd, the own daemon that goes
+// on running (proc_pid_status(5)).
+var netdStatus = map[string]string{
+	"Uid": "0 0 0 0", "Groups": "",
+	"CapInh": "0000000000000000", "CapPrm": netdCaps, "CapEff": netdCaps, "CapBnd": netdCaps, "CapAmb": "0000000000000000",
+	"NoNewPrivs": "1", "Seccomp": "2", "Seccomp_filters": "1",
+}
+
+const netdCaps = "0000000000003400" // CAP_NET_BIND_SERVICE, CAP_NET_ADMIN, CAP_NET_RAW
+
+// netdWritable are the only mounts that netd may write to.
+var netdWritable = []string{"/proc/sys/net", "/run/holdfast/netd", "/run/holdfast/notify/netd"}
+
+// checkConfinement asks the kernel how far a daemon reaches.
+func checkConfinement(ctx context.Context, t *testing.T, c probe.Client, pid int) {
+	t.Helper()
+	proc := func(pid int, name string) string { return fmt.Sprintf("/proc/%d/%s", pid, name) }
+	text := func(path string) string {
+		s, err := c.Text(ctx, path)
+		if err != nil {
+			t.Errorf("read %s: %v", path, err)
+		}
+		return s
+	}
+	status := map[string]string{}
+	for line := range strings.Lines(text(proc(pid, "status"))) {
+		key, value, _ := strings.Cut(line, ":")
+		status[key] = strings.Join(strings.Fields(value), " ")
+	}
+	for key, want := range netdStatus {
+		if status[key] != want {
+			t.Errorf("netd: %s is %q, want %q", key, status[key], want)
+		}
+	}
+	var writable []string
+	for line := range strings.Lines(text(proc(pid, "mountinfo"))) {
+		f := strings.Fields(line)
+		if len(f) > 5 && !strings.HasPrefix(f[5]+",", "ro,") {
+			writable = append(writable, f[4])
+		}
+	}
+	slices.Sort(writable)
+	if !slices.Equal(writable, netdWritable) {
+		t.Errorf("netd may write to the mounts %q, want %q", writable, netdWritable)
+	}
+	for _, kind := range []string{"mnt", "pid", "ipc", "cgroup"} {
+		own, err := c.Readlink(ctx, proc(pid, "ns/"+kind))
+		host, err2 := c.Readlink(ctx, proc(1, "ns/"+kind))
+		if err := errors.Join(err, err2); err != nil || own == host {
+			t.Errorf("netd's %s namespace is %s, PID 1's %s, %v", kind, own, host, err)
+		}
+	}
+	for file, want := range map[string]string{"memory.max": "67108864", "pids.max": "64"} {
+		if got := text("/sys/fs/cgroup/system/netd/" + file); got != want {
+			t.Errorf("netd: %s is %s, want %s", file, got, want)
+		}
+	}
+	if names, err := c.List(ctx, proc(pid, "root/var")); err != nil || len(names) > 0 {
+		t.Errorf("netd sees %q in /var, %v", names, err)
 	}
 }
 
