@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"holdfast/init/control"
+	"holdfast/init/internal/plan"
 	"holdfast/init/internal/proc"
 	"holdfast/init/internal/supervise"
 	"holdfast/init/spec"
@@ -271,10 +272,13 @@ func (n *node) callAs(t *testing.T, user specs.User, group string, args ...strin
 		t.Fatal(err)
 	}
 	defer w.Close()
-	c := proc.Command{
-		Process: specs.Process{Args: append([]string{program}, args...), Cwd: "/", User: user, Env: []string{caller + "=" + n.path}},
-		Stdout:  w, Stderr: w,
+	planned, err := plan.New(&specs.Spec{Process: &specs.Process{
+		Args: append([]string{program}, args...), Cwd: "/", User: user, Env: []string{caller + "=" + n.path},
+	}})
+	if err != nil {
+		t.Fatal(err)
 	}
+	c := proc.Command{Plan: planned, Stdout: w, Stderr: w}
 	if group != "" {
 		g, err := cgroup.Make(group)
 		if err != nil {
