@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -165,9 +166,10 @@ func openPort() *os.File {
 
 func memory() status.Memory {
 	return status.Memory{
-		TotalKiB:     field("/proc/meminfo", "MemTotal"),
-		AvailableKiB: field("/proc/meminfo", "MemAvailable"),
-		InitRSSKiB:   field("/proc/self/status", "VmRSS"),
+		TotalKiB:       field("/proc/meminfo", "MemTotal"),
+		AvailableKiB:   field("/proc/meminfo", "MemAvailable"),
+		InitRSSKiB:     field("/proc/self/status", "VmRSS"),
+		InitGoroutines: runtime.NumGoroutine(),
 	}
 }
 
