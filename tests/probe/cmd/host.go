@@ -95,4 +95,5 @@ var operations = map[string]func(url.Values) (any, error){
 	"/kill":     kill,
 	"/ps":       processes,
 	"/dmtable":  dmTable,
+	"/eat":      eat,
 }
