@@ -88,7 +88,7 @@ func PanicDelay() time.Duration {
 	return time.Duration(sec) * time.Second
 }
 
-// The watchdog's time. Below half a minute it cuts a shutdown short that has
+// The watchdog's time. Below 40 s it cuts a shutdown short that has
 // to force things, see package shutdown.
 const (
 	watchdogLimit = 60 * time.Second
