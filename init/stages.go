@@ -10,8 +10,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"holdfast/init/control"
 	"holdfast/init/internal/boot"
 	"holdfast/init/internal/guard"
+	"holdfast/init/internal/operator"
 	"holdfast/init/internal/proc"
 	"holdfast/init/internal/report"
 	"holdfast/init/internal/shutdown"
@@ -26,6 +28,8 @@ import (
 // stopLimit is how long all services together may take to stop, so that the
 // watchdog's time leaves some for what follows.
 func stopLimit(watchdog time.Duration) time.Duration { return watchdog * 5 / 6 }
+
+const socketLimit = time.Second
 
 // stage1 runs from the initrd and never returns.
 func stage1() {
@@ -82,11 +86,30 @@ func runNode(r *report.Reporter) error {
 		return err
 	}
 	action := requests.action
+	closeSocket := serve(r, s, requests.ask)
 	s.Run(requests.down, stopLimit(limit))
+	closeSocket()
 	r.Update(func(s *status.Report) { s.Phase = status.ShuttingDown })
 	r.Publish()
 	n.Pet() // what follows is bounded by less than the watchdog's time
 	return shutdown.Now(action(), func(text string) { r.Say("shutdown", text) })
+}
+
+// serve opens the control socket. A node without one still does its work. The
+// calls are ended before file systems are unmounted: some read from there.
+func serve(r *report.Reporter, s *supervise.Supervisor, power func(power.Action)) (end func()) {
+	server, err := operator.Listen(operator.Config{
+		Path: control.Socket, Group: control.GroupReader, Supervisor: s, Power: power, Say: r.Say,
+	})
+	if err != nil {
+		r.Fault("control socket", err.Error())
+		return func() {}
+	}
+	return func() {
+		if err := server.Close(socketLimit); err != nil {
+			r.Say("shutdown", err.Error())
+		}
+	}
 }
 
 // changed keeps the report's services and phase.
@@ -142,6 +165,7 @@ func arm(r *report.Reporter) (pet func(), limit time.Duration) {
 
 // requests are the ways in which a machine is asked to go down.
 type requests struct {
+	ask    func(power.Action)
 	down   chan struct{}
 	action func() power.Action
 }
@@ -185,7 +209,7 @@ func ask(asked chan power.Action, a power.Action) {
 }
 
 // collect remembers the first request's action and passes every request on.
-func collect(asked <-chan power.Action) requests {
+func collect(asked chan power.Action) requests {
 	first := make(chan power.Action, 1)
 	down := make(chan struct{}, 4)
 	guard.Go(func() {
@@ -200,7 +224,11 @@ func collect(asked <-chan power.Action) requests {
 			}
 		}
 	})
-	return requests{down: down, action: func() power.Action { return <-first }}
+	return requests{
+		ask:    func(a power.Action) { ask(asked, a) },
+		down:   down,
+		action: func() power.Action { return <-first },
+	}
 }
 
 // survive turns a panic of the main goroutine into an error.

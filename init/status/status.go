@@ -52,13 +52,20 @@ type Step struct {
 
 // Service is one supervised service.
 type Service struct {
-	Name     string `json:"name"`
-	State    string `json:"state"`
-	Reason   string `json:"reason,omitempty"`
-	Status   string `json:"status,omitempty"` // what it says of itself (STATUS=)
-	PID      int    `json:"pid,omitempty"`
-	ReadyMs  int64  `json:"readyMs,omitempty"` // when it was last ready
-	Restarts int    `json:"restarts"`
+	Name     string   `json:"name"`
+	Type     string   `json:"type,omitempty"` // notify, simple, oneshot
+	State    string   `json:"state"`
+	SinceMs  int64    `json:"sinceMs,omitempty"` // when it came to that state
+	Reason   string   `json:"reason,omitempty"`
+	Status   string   `json:"status,omitempty"` // what it says of itself (STATUS=)
+	PID      int      `json:"pid,omitempty"`
+	ReadyMs  int64    `json:"readyMs,omitempty"` // when it was last ready
+	Restarts int      `json:"restarts"`
+	LastExit string   `json:"lastExit,omitempty"` // how its main process ended last
+	Critical bool     `json:"critical,omitempty"` // the machine restarts when it has failed
+	Requires []string `json:"requires,omitempty"`
+
+	DroppedLogBytes int64 `json:"droppedLogBytes,omitempty"` // output that never reached a file
 }
 
 // Posture is what the host claims about its own integrity, each claim read

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"unicode/utf8"
 )
 
 // Priority is a syslog severity (RFC 5424, table 2).
@@ -50,16 +51,29 @@ func (l *Log) Write(p Priority, text string) error {
 }
 
 // Records renders text as records of /dev/kmsg: one a line, each within the
-// kernel's limit.
+// kernel's limit. A longer line is split between characters; what goes on
+// begins with "… ".
 func Records(p Priority, text string) []string {
 	var out []string
 	for line := range strings.Lines(text) {
 		line = strings.TrimRight(line, "\n")
 		for len(line) > maxLine {
-			out = append(out, fmt.Sprintf("<%d>%s\n", facilityDaemon|int(p), line[:maxLine]))
-			line = line[maxLine:]
+			n := splitAt(line)
+			out = append(out, fmt.Sprintf("<%d>%s\n", facilityDaemon|int(p), line[:n]))
+			line = "… " + line[n:]
 		}
 		out = append(out, fmt.Sprintf("<%d>%s\n", facilityDaemon|int(p), line))
 	}
 	return out
+}
+
+// splitAt is where a long line is split: after its last character that fits.
+// What is not UTF-8 is split anywhere.
+func splitAt(line string) int {
+	for n := maxLine; n > maxLine-utf8.UTFMax; n-- {
+		if utf8.RuneStart(line[n]) {
+			return n
+		}
+	}
+	return maxLine
 }

@@ -17,6 +17,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"holdfast/init/control"
 )
 
 // Port is where the program listens on the node.
@@ -155,6 +157,16 @@ func (c Client) Eat(ctx context.Context) error {
 // DMTable reads the active table of a device-mapper device.
 func (c Client) DMTable(ctx context.Context, name string) ([]Target, error) {
 	return call[[]Target](ctx, c, "dmtable", "name", name)
+}
+
+// Control makes a call over PID 1's control socket, for a service where the
+// call is about one, and reads what it answers into out.
+func (c Client) Control(ctx context.Context, name control.Call, service string, out any) error {
+	raw, err := call[json.RawMessage](ctx, c, "control", "call", string(name), "service", service)
+	if err != nil || out == nil {
+		return err
+	}
+	return json.Unmarshal(raw, out)
 }
 
 // Wait waits until the program answers, at most until ctx ends.

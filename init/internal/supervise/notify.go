@@ -7,13 +7,18 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"holdfast/init/internal/logs"
 )
 
 // notifyDir holds one socket for each service. A socket of its own tells even
 // a message whose sender has already ended apart from other services'.
 const notifyDir = "/run/holdfast/notify"
 
-const maxMessage = 4096
+const (
+	maxMessage = 4096
+	maxFaults  = 16 // in one message
+)
 
 // message is one datagram of sd_notify(3), with X_FAULT= as an extension: one
 // line about something wrong that the service survived.
@@ -112,9 +117,11 @@ func parseMessage(b []byte) message {
 		case "WATCHDOG":
 			m.alive = value == "1"
 		case "STATUS":
-			m.status = value
+			m.status = logs.Printable(value)
 		case "X_FAULT":
-			m.faults = append(m.faults, value)
+			if len(m.faults) < maxFaults {
+				m.faults = append(m.faults, logs.Printable(value))
+			}
 		}
 	}
 	return m

@@ -6,56 +6,182 @@ import (
 	"fmt"
 	"slices"
 
+	"holdfast/init/control"
 	"holdfast/init/internal/logs"
 	"holdfast/init/status"
 )
 
-// ErrUnknown is the error for a service that does not exist.
-var ErrUnknown = errors.New("no such service")
+var (
+	// ErrUnknown is the error for a service that does not exist.
+	ErrUnknown = errors.New("no such service")
+	// ErrDown is the error for an order that comes too late.
+	ErrDown = errors.New("the machine is going down")
+	// ErrFailed is the error for an order that can't succeed any more.
+	ErrFailed = errors.New("failed")
+)
 
-var errDown = errors.New("the machine is going down")
+// Order is what an operator wants of a service.
+type Order string
 
-// ask runs f in the loop and waits for its answer.
-func (s *Supervisor) ask(ctx context.Context, f func() error) error {
-	answer := make(chan error, 1)
+const (
+	OrderStart   Order = "start"   // it shall run, and all that it needs
+	OrderStop    Order = "stop"    // it shall end, after all that depends on it
+	OrderRestart Order = "restart" // it shall end and start again; what depends on it runs on
+)
+
+// ask runs f in the loop and waits for what it returns.
+func ask[T any](ctx context.Context, s *Supervisor, f func() (T, error)) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
+	answer := make(chan result, 1)
+	var none T
 	select {
-	case s.events <- func() { answer <- f() }:
+	case s.events <- func() { v, err := f(); answer <- result{v, err} }:
 	case <-ctx.Done():
-		return ctx.Err()
+		return none, ctx.Err()
 	}
 	select {
-	case err := <-answer:
-		return err
+	case r := <-answer:
+		return r.value, r.err
 	case <-ctx.Done():
-		return ctx.Err()
+		return none, ctx.Err()
 	}
 }
 
 // List describes every service, in dependency order.
-func (s *Supervisor) List(ctx context.Context) (list []status.Service, err error) {
-	err = s.ask(ctx, func() error { list = s.list(); return nil })
+func (s *Supervisor) List(ctx context.Context) ([]status.Service, error) {
+	return ask(ctx, s, func() ([]status.Service, error) { return s.list(), nil })
+}
+
+// Status describes one service.
+func (s *Supervisor) Status(ctx context.Context, name string) (status.Service, error) {
+	u, err := s.find(name)
 	if err != nil {
-		return nil, err
+		return status.Service{}, err
 	}
-	return list, nil
+	return ask(ctx, s, func() (status.Service, error) { return u.describe(), nil })
 }
 
-// Start makes a service run, and all that it needs.
+// Start gives the order to start, and returns when that is under way.
 func (s *Supervisor) Start(ctx context.Context, name string) error {
-	return s.order(ctx, name, s.want)
+	return s.Do(ctx, OrderStart, name)
 }
 
-// Stop ends a service, after all that depends on it.
-func (s *Supervisor) Stop(ctx context.Context, name string) error {
-	return s.order(ctx, name, (*unit).putDown)
-}
+// Stop gives the order to stop, and returns when that is under way.
+func (s *Supervisor) Stop(ctx context.Context, name string) error { return s.Do(ctx, OrderStop, name) }
 
-// Restart ends a service and starts it again; what depends on it runs on.
+// Restart gives the order to restart, and returns when that is under way.
 func (s *Supervisor) Restart(ctx context.Context, name string) error {
-	return s.order(ctx, name, func(u *unit) {
-		u.down = false
-		s.step(u, Restart, "")
+	return s.Do(ctx, OrderRestart, name)
+}
+
+// Do gives an order, and returns when that is under way.
+func (s *Supervisor) Do(ctx context.Context, o Order, name string) error {
+	u, err := s.find(name)
+	if err != nil {
+		return err
+	}
+	return s.give(ctx, o, u, func() {})
+}
+
+// DoWait gives an order and returns when it is fulfilled: the service is ready,
+// or settled after a stop. It fails when that will not happen by itself any
+// more.
+func (s *Supervisor) DoWait(ctx context.Context, o Order, name string) error {
+	u, err := s.find(name)
+	if err != nil {
+		return err
+	}
+	w := newWatcher(u.needs(map[string]bool{}))
+	s.watchers.join(w)
+	defer s.watchers.leave(w)
+	if err := s.give(ctx, o, u, func() { w.begin(s.event(control.EventNow, u)) }); err != nil {
+		return err
+	}
+	for {
+		events, _, err := w.take(ctx)
+		if err != nil {
+			return err
+		}
+		for _, e := range events {
+			if done, err := fulfilled(o, name, State(e.State), e); done {
+				return err
+			}
+		}
+	}
+}
+
+// fulfilled judges an event about the service, or about one that it needs.
+func fulfilled(o Order, name string, now State, e control.Event) (done bool, err error) {
+	switch mine := e.Service == name; {
+	case o == OrderStop && mine:
+		return now == Stopped || now == Done || now == Failed, nil
+	case mine && (now == Ready || now == Done):
+		return true, nil
+	case mine && (now == Failed || now == Stopped):
+		return true, fmt.Errorf("%w: %s: %s", ErrFailed, now, e.Reason)
+	case !mine && o != OrderStop && now == Failed:
+		return true, fmt.Errorf("%w: it requires %s, which has failed: %s", ErrFailed, e.Service, e.Reason)
+	}
+	return false, nil
+}
+
+// give gives an order in the loop. given is called there right after it.
+func (s *Supervisor) give(ctx context.Context, o Order, u *unit, given func()) error {
+	orders := map[Order]func(*unit){OrderStart: s.want, OrderStop: (*unit).putDown, OrderRestart: s.again}
+	_, err := ask(ctx, s, func() (struct{}, error) {
+		if s.down {
+			return struct{}{}, ErrDown
+		}
+		orders[o](u)
+		given()
+		return struct{}{}, nil
 	})
+	return err
+}
+
+// needs adds the names of a service and of all that it requires.
+func (u *unit) needs(names map[string]bool) map[string]bool {
+	names[u.Service.Name] = true
+	for _, r := range u.requires {
+		if !names[r.Service.Name] {
+			r.needs(names)
+		}
+	}
+	return names
+}
+
+// Watch subscribes to what happens from now on. The first events are the
+// states of all services now.
+func (s *Supervisor) Watch(ctx context.Context) (*Watcher, func(), error) {
+	w := newWatcher(nil)
+	s.watchers.join(w)
+	leave := func() { s.watchers.leave(w) }
+	_, err := ask(ctx, s, func() (struct{}, error) {
+		now := make([]control.Event, 0, len(s.units))
+		for _, u := range s.units {
+			now = append(now, s.event(control.EventNow, u))
+		}
+		w.begin(now...)
+		return struct{}{}, nil
+	})
+	if err != nil {
+		leave()
+		return nil, nil, err
+	}
+	return w, leave, nil
+}
+
+func (s *Supervisor) event(kind control.EventKind, u *unit) control.Event {
+	e := control.Event{
+		AtMs: s.Now().Milliseconds(), Kind: kind, Service: u.Service.Name, State: string(u.State), Reason: u.Reason,
+	}
+	if u.process != nil {
+		e.PID = u.process.PID
+	}
+	return e
 }
 
 // Log returns a service's log.
@@ -67,18 +193,13 @@ func (s *Supervisor) Log(name string) (*logs.Log, error) {
 	return u.log, nil
 }
 
-func (s *Supervisor) order(ctx context.Context, name string, do func(*unit)) error {
+// Cgroup returns the control group of a service.
+func (s *Supervisor) Cgroup(name string) (string, error) {
 	u, err := s.find(name)
 	if err != nil {
-		return err
+		return "", err
 	}
-	return s.ask(ctx, func() error {
-		if s.down {
-			return errDown
-		}
-		do(u)
-		return nil
-	})
+	return u.Service.Cgroup(), nil
 }
 
 func (s *Supervisor) find(name string) (*unit, error) {
@@ -91,13 +212,23 @@ func (s *Supervisor) find(name string) (*unit, error) {
 
 // want takes a stop back. What has its oneshot's work done is not done again.
 func (s *Supervisor) want(u *unit) {
+	s.wantRequired(u)
+	u.down = false
+	s.step(u, Want, "")
+}
+
+func (s *Supervisor) wantRequired(u *unit) {
 	for _, r := range u.requires {
 		if !r.Satisfied() || r.down {
 			s.want(r)
 		}
 	}
+}
+
+func (s *Supervisor) again(u *unit) {
+	s.wantRequired(u)
 	u.down = false
-	s.step(u, Want, "")
+	s.step(u, Restart, "")
 }
 
 func (u *unit) putDown() {

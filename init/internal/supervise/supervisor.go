@@ -8,7 +8,9 @@ import (
 	"strings"
 	"time"
 
+	"holdfast/init/control"
 	"holdfast/init/internal/guard"
+	"holdfast/init/internal/logs"
 	"holdfast/init/internal/proc"
 	"holdfast/init/spec"
 	"holdfast/init/status"
@@ -33,15 +35,22 @@ type Config struct {
 // only send it events.
 type Supervisor struct {
 	Config
-	units  []*unit
-	events chan func()
-	down   bool
-	waits  int // drains under way
+	units    []*unit
+	events   chan func()
+	logs     *logs.Store
+	watchers watchers
+	down     bool
+	waits    int // drains under way
 }
 
 // New makes a supervisor with every service waiting.
 func New(c Config) (*Supervisor, error) {
 	s := &Supervisor{Config: c, events: make(chan func(), 64)}
+	s.Fault = func(service, text string) {
+		c.Fault(service, text)
+		s.watchers.tell(control.Event{AtMs: s.Now().Milliseconds(), Kind: control.EventFault, Service: service, Text: text})
+	}
+	s.logs = logs.New(c.LogDir, func(text string) { s.Fault("logs", text) })
 	for _, svc := range c.Services {
 		u, err := s.unit(svc)
 		if err != nil {
@@ -114,6 +123,7 @@ func (s *Supervisor) Hold() {
 // Run starts every service and supervises until a message on down, then stops
 // everything, in reverse order and no longer than limit.
 func (s *Supervisor) Run(down <-chan struct{}, limit time.Duration) {
+	s.logs.Retry() // the state volume is there now
 	s.advance()
 	tick := time.NewTicker(s.PetEvery)
 	defer tick.Stop()
@@ -168,10 +178,8 @@ const closeLimit = 5 * time.Second
 
 // closeLogs lets go of the state volume.
 func (s *Supervisor) closeLogs() {
-	for _, u := range s.units {
-		if err := u.log.Close(closeLimit); err != nil {
-			s.Say(u.Service.Name, err.Error())
-		}
+	if err := s.logs.Close(closeLimit); err != nil {
+		s.Say("logs", err.Error())
 	}
 }
 
@@ -300,6 +308,7 @@ func (s *Supervisor) report(u *unit, before State) {
 		s.Say(u.Service.Name, text)
 	}
 	s.Changed(s.list())
+	s.watchers.tell(s.event(control.EventState, u))
 }
 
 func (s *Supervisor) list() []status.Service {

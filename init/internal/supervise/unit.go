@@ -52,7 +52,7 @@ type reported struct {
 }
 
 func (s *Supervisor) unit(svc *spec.Service) (*unit, error) {
-	u := &unit{log: logs.New(s.LogDir, svc.Name), reported: reported{state: Waiting}}
+	u := &unit{log: s.logs.Log(svc.Name), reported: reported{state: Waiting}}
 	u.Machine = Machine{Service: svc, State: Waiting, Jitter: jitter, Impossible: func(st State, e Event) {
 		s.Fault(svc.Name, fmt.Sprintf("event %q while %s: this is a mistake in the supervisor; it is ignored", e, st))
 	}}
@@ -318,6 +318,8 @@ func (u *unit) describe() status.Service {
 	d := status.Service{
 		Name: u.Service.Name, State: string(u.State), Reason: u.Reason, Status: u.status,
 		ReadyMs: u.readyAt.Milliseconds(), Restarts: u.Restarts,
+		Type: string(u.Service.Type), SinceMs: u.since.Milliseconds(), LastExit: u.LastExit, DroppedLogBytes: u.log.Dropped(),
+		Critical: u.Service.Critical, Requires: u.Service.Requires,
 	}
 	if u.process != nil {
 		d.PID = u.process.PID
