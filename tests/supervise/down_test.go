@@ -7,6 +7,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"holdfast/init/control"
 	"holdfast/tests/bed"
 	"holdfast/tests/qemu"
 )
@@ -88,8 +89,10 @@ var ways = map[string]struct {
 	ask    func(*testing.T, *bed.Bed)
 	reason string
 }{
-	"SIGTERM":      {func(_ *testing.T, b *bed.Bed) { b.Kill(1, syscall.SIGTERM) }, qemu.GuestShutdown},
-	"ctrl-alt-del": {func(_ *testing.T, b *bed.Bed) { b.Kill(1, syscall.SIGINT) }, qemu.GuestReset}, // what it becomes
+	"SIGTERM":           {func(_ *testing.T, b *bed.Bed) { b.Kill(1, syscall.SIGTERM) }, qemu.GuestShutdown},
+	"ctrl-alt-del":      {func(_ *testing.T, b *bed.Bed) { b.Kill(1, syscall.SIGINT) }, qemu.GuestReset}, // what it becomes
+	"control reboot":    {func(_ *testing.T, b *bed.Bed) { b.Must(control.CallReboot, "") }, qemu.GuestReset},
+	"control power-off": {func(_ *testing.T, b *bed.Bed) { b.Must(control.CallPowerOff, "") }, qemu.GuestShutdown},
 	"power button": {func(t *testing.T, b *bed.Bed) {
 		if err := b.PowerButton(t.Context()); err != nil {
 			t.Fatal(err)
@@ -102,7 +105,7 @@ var ways = map[string]struct {
 // have ended by it.
 func TestShutdown(t *testing.T) {
 	for _, c := range []struct{ way, obstacle string }{
-		{"ctrl-alt-del", "nothing"}, {"power button", "deaf"}, {"SIGTERM", "stuck"}, {"SIGTERM", "unreachable"}, {"power button", "all"},
+		{"ctrl-alt-del", "nothing"}, {"power button", "deaf"}, {"SIGTERM", "stuck"}, {"control reboot", "unreachable"}, {"power button", "all"},
 	} {
 		t.Run(c.way+" "+c.obstacle, func(t *testing.T) {
 			t.Parallel()

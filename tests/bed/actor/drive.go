@@ -26,6 +26,8 @@ var operations = map[string]func(wire.Request) (any, error){
 	"processes": processes,
 	"usage":     usage,
 	"run":       runActor,
+	"control":   callControl,
+	"events":    collectEvents,
 }
 
 // drive takes requests until its port ends; it carries each out by itself.

@@ -32,6 +32,7 @@ type Request struct {
 	Signal  int      `json:",omitempty"`
 	Args    []string `json:",omitempty"`
 	Service string   `json:",omitempty"`
+	State   string   `json:",omitempty"`
 }
 
 // Answer is an operation's result, or its error.
