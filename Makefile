@@ -8,7 +8,7 @@ BUILD         := go run ./hack/build -series "$(KERNEL_SERIES)" -version $(VERSI
 export CGO_ENABLED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help build keys run test lint bench fuzz reproduce clean
+.PHONY: help build keys run test soak lint bench fuzz reproduce clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -25,6 +25,10 @@ run: build ## boot a node in QEMU and show it (ONCE=1: exit after the summary)
 test: build lint ## run every test, those in virtual machines included
 	go test -timeout 20m ./kernel/... ./rootfs/... ./init/... ./services/... ./hack/...
 	go test -timeout 40m -p 1 -parallel 2 ./tests/...
+
+soak: build ## run the long form of the tests of the supervisor (hours)
+	HOLDFAST_SOAK=1 go test -v -timeout 4h -p 1 -parallel 2 ./tests/supervise
+	HOLDFAST_SOAK=1 go test -v -timeout 2h -p 1 -parallel 2 -run 'TestServicesComeBackWithoutTheirPods|TestGreedyPodDiesAlone' ./tests/boot
 
 lint: ## check formatting, vet and run the linters
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not gofmt-ed:"; gofmt -l $$(git ls-files '*.go'); exit 1; }

@@ -25,11 +25,11 @@ import (
 	"holdfast/kernel/watchdog"
 )
 
-const (
-	stopLimit     = 50 * time.Second // for all services together; below the watchdog's
-	watchdogLimit = 60 * time.Second
-	socketLimit   = time.Second
-)
+// stopLimit is how long all services together may take to stop, so that the
+// watchdog's time leaves some for what follows.
+func stopLimit(watchdog time.Duration) time.Duration { return watchdog * 5 / 6 }
+
+const socketLimit = time.Second
 
 // stage1 runs from the initrd and never returns.
 func stage1() {
@@ -65,7 +65,8 @@ func runNode(r *report.Reporter) error {
 	}
 	reaper := proc.NewReaper()
 	requests := listen(reaper)
-	n := &boot.Node{Report: r, Reaper: reaper, Pet: pet(r)}
+	pet, limit := arm(r)
+	n := &boot.Node{Report: r, Reaper: reaper, Pet: pet}
 	services, err := spec.Load(spec.Dir)
 	if err != nil {
 		return &boot.Error{Step: "load services", Err: err}
@@ -75,7 +76,7 @@ func runNode(r *report.Reporter) error {
 	}
 	s, err := supervise.New(supervise.Config{
 		Services: services, Reaper: reaper, LogDir: "/var/log/holdfast", Now: report.Now,
-		Changed: changed(r), Say: r.Say, Fault: r.Fault, Pet: n.Pet, PetEvery: watchdogLimit / 2,
+		Changed: changed(r), Say: r.Say, Fault: r.Fault, Pet: n.Pet, PetEvery: limit / 2,
 	})
 	if err != nil {
 		return &boot.Error{Step: "prepare services", Err: err}
@@ -86,7 +87,7 @@ func runNode(r *report.Reporter) error {
 	}
 	action := requests.action
 	closeSocket := serve(r, s, requests.ask)
-	s.Run(requests.down, stopLimit)
+	s.Run(requests.down, stopLimit(limit))
 	closeSocket()
 	r.Update(func(s *status.Report) { s.Phase = status.ShuttingDown })
 	r.Publish()
@@ -146,18 +147,20 @@ func phaseOf(list []status.Service) status.Phase {
 	return phase
 }
 
-// pet arms the watchdog where the machine has one.
-func pet(r *report.Reporter) func() {
-	w, err := watchdog.Open(watchdogLimit)
+// arm starts the watchdog where the machine has one, and returns what pets it
+// and the time that the device granted.
+func arm(r *report.Reporter) (pet func(), limit time.Duration) {
+	limit = boot.WatchdogLimit()
+	w, err := watchdog.Open(limit)
 	if err != nil {
 		r.Fault("watchdog", err.Error())
-		return func() {}
+		return func() {}, limit
 	}
 	return func() {
 		if err := w.Pet(); err != nil {
 			r.Say("watchdog", err.Error())
 		}
-	}
+	}, w.Timeout
 }
 
 // requests are the ways in which a machine is asked to go down.

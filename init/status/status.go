@@ -86,9 +86,10 @@ type Fault struct {
 	Text   string `json:"text"`
 }
 
-// Memory is a reading of the node's memory in KiB.
+// Memory is a reading of the node's memory in KiB, and of what PID 1 keeps.
 type Memory struct {
-	TotalKiB     int64 `json:"totalKiB"`
-	AvailableKiB int64 `json:"availableKiB"`
-	InitRSSKiB   int64 `json:"initRSSKiB"`
+	TotalKiB       int64 `json:"totalKiB"`
+	AvailableKiB   int64 `json:"availableKiB"`
+	InitRSSKiB     int64 `json:"initRSSKiB"`
+	InitGoroutines int   `json:"initGoroutines"`
 }

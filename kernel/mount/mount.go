@@ -83,6 +83,32 @@ func Unmount(target string) error {
 	return nil
 }
 
+// Force unmounts target, or at least has its file system give up all requests
+// that a server does not answer, so that processes which wait for them end
+// (MNT_FORCE; FUSE and network file systems know it).
+func Force(target string) error {
+	if err := unix.Unmount(target, unix.MNT_FORCE|unix.UMOUNT_NOFOLLOW); err != nil {
+		return fmt.Errorf("unmount %s by force: %w", target, err)
+	}
+	return nil
+}
+
+const fiFreeze = 0xc0045877 // FIFREEZE of include/uapi/linux/fs.h: _IOWR('X', 119, int)
+
+// Freeze writes all of a file system to its disk, ends its journal and blocks
+// every later change, whoever has files open.
+func Freeze(target string) error {
+	f, err := os.Open(target)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := unix.IoctlSetInt(int(f.Fd()), fiFreeze, 0); err != nil {
+		return fmt.Errorf("freeze %s: %w", target, err)
+	}
+	return nil
+}
+
 // SwitchRoot makes newRoot the root directory: the listed mounts move into it,
 // then it is moved over /. The old root's files are the caller's to remove
 // beforehand.

@@ -148,6 +148,12 @@ func (c Client) Processes(ctx context.Context) ([]Process, error) {
 	return call[[]Process](ctx, c, "ps")
 }
 
+// Eat has the program take all the memory that it can get.
+func (c Client) Eat(ctx context.Context) error {
+	_, err := call[struct{}](ctx, c, "eat")
+	return err
+}
+
 // DMTable reads the active table of a device-mapper device.
 func (c Client) DMTable(ctx context.Context, name string) ([]Target, error) {
 	return call[[]Target](ctx, c, "dmtable", "name", name)

@@ -132,7 +132,7 @@ func driveArguments(c Config, w wiring) ([]string, error) {
 		}
 		id := fmt.Sprintf("disk%d", i)
 		device := strings.ReplaceAll(bus.device, "%s", id) + ",drive=" + id
-		if i == 0 && w.disk != "" {
+		if i == 0 && w.disk != "" && c.Kernel == "" { // -kernel takes the first place itself
 			device += ",bootindex=0"
 		}
 		args = append(args, "-drive", driveArgument(c, d, id), "-device", device)

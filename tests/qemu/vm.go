@@ -34,6 +34,7 @@ type VM struct {
 	mu     sync.Mutex
 	reason string // of the last SHUTDOWN event
 	resets int
+	bitten bool          // the watchdog has fired
 	done   chan struct{} // closed when QEMU and swtpm have ended
 }
 
@@ -170,6 +171,8 @@ func (vm *VM) event(name string, data json.RawMessage) {
 		vm.reason = d.Reason
 	case "RESET":
 		vm.resets++
+	case "WATCHDOG":
+		vm.bitten = true
 	}
 }
 
@@ -211,6 +214,13 @@ func (vm *VM) Resets() int {
 	vm.mu.Lock()
 	defer vm.mu.Unlock()
 	return vm.resets
+}
+
+// Bitten tells whether the machine's watchdog device has fired.
+func (vm *VM) Bitten() bool {
+	vm.mu.Lock()
+	defer vm.mu.Unlock()
+	return vm.bitten
 }
 
 // WaitConsole returns the first console line, from the start of the machine,

@@ -48,7 +48,7 @@ func Open(t testing.TB) *Release {
 }
 
 var open = sync.OnceValues(func() (*Release, error) {
-	dir, err := findBuild()
+	dir, err := BuildDir()
 	if err != nil {
 		return nil, err
 	}
@@ -63,8 +63,8 @@ var open = sync.OnceValues(func() (*Release, error) {
 	return &Release{dir, *m, k}, nil
 })
 
-// findBuild looks for build/ beside the go.mod above the test's folder.
-func findBuild() (string, error) {
+// BuildDir is build/ beside the go.mod above the test's folder.
+func BuildDir() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
 		return "", err

@@ -87,3 +87,30 @@ func PanicDelay() time.Duration {
 	}
 	return time.Duration(sec) * time.Second
 }
+
+// The watchdog's time. Below 40 s it cuts a shutdown short that has
+// to force things, see package shutdown.
+const (
+	watchdogLimit = 60 * time.Second
+	watchdogLeast = 2 * time.Second
+	watchdogMost  = 10 * time.Minute
+)
+
+// WatchdogLimit is how long PID 1 may be silent before the watchdog restarts
+// the machine: the holdfast.watchdog= of the command line, a duration.
+func WatchdogLimit() time.Duration {
+	line, err := readCmdline()
+	if err != nil {
+		return watchdogLimit
+	}
+	return watchdogTime(line)
+}
+
+// watchdogTime takes a value that can't be meant for none.
+func watchdogTime(line cmdline.Line) time.Duration {
+	v, _ := line.Get("holdfast.watchdog")
+	if d, err := time.ParseDuration(v); err == nil && d >= watchdogLeast && d <= watchdogMost {
+		return d
+	}
+	return watchdogLimit
+}

@@ -6,8 +6,10 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"holdfast/init/internal/report"
+	"holdfast/kernel/cmdline"
 	"holdfast/kernel/dm"
 )
 
@@ -90,5 +92,26 @@ func TestSysctlNamesAreUnique(t *testing.T) {
 			t.Errorf("%s is there twice, or has no value", s.Name)
 		}
 		seen[s.Name] = true
+	}
+}
+
+func TestWatchdogTime(t *testing.T) {
+	for text, want := range map[string]time.Duration{
+		"quiet":                     60 * time.Second,
+		"holdfast.watchdog=10s":     10 * time.Second,
+		"holdfast.watchdog=2m":      2 * time.Minute,
+		"holdfast.watchdog=10":      60 * time.Second,
+		"holdfast.watchdog=0s":      60 * time.Second,
+		"holdfast.watchdog=100h":    60 * time.Second,
+		"holdfast.watchdog":         60 * time.Second,
+		"holdfast.watchdog=forever": 60 * time.Second,
+	} {
+		line, err := cmdline.Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := watchdogTime(line); got != want {
+			t.Errorf("%q gives %s, want %s", text, got, want)
+		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -129,13 +130,27 @@ func (r *Reporter) Publish() {
 	if r.port == nil {
 		r.port = openPort()
 	}
-	if r.port != nil {
-		// A host that does not read loses reports, and gets the next one.
-		if _, err := unix.Write(int(r.port.Fd()), data); err != nil && err != unix.EAGAIN {
-			r.port.Close()
-			r.port = nil
-		}
+	if r.port != nil && !send(r.port, data) {
+		r.port.Close()
+		r.port = nil
 	}
+}
+
+// send writes a report to the host's port; false: the port is of no use. One
+// write takes up to 32 KiB (port_fops_write in drivers/char/virtio_console.c).
+// A host that does not read loses reports, or the rest of one, and gets the next.
+func send(port *os.File, data []byte) bool {
+	for len(data) > 0 {
+		n, err := unix.Write(int(port.Fd()), data)
+		if err == unix.EAGAIN {
+			return true
+		}
+		if err != nil {
+			return false
+		}
+		data = data[n:]
+	}
+	return true
 }
 
 func replace(path string, data []byte) error {
@@ -165,9 +180,10 @@ func openPort() *os.File {
 
 func memory() status.Memory {
 	return status.Memory{
-		TotalKiB:     field("/proc/meminfo", "MemTotal"),
-		AvailableKiB: field("/proc/meminfo", "MemAvailable"),
-		InitRSSKiB:   field("/proc/self/status", "VmRSS"),
+		TotalKiB:       field("/proc/meminfo", "MemTotal"),
+		AvailableKiB:   field("/proc/meminfo", "MemAvailable"),
+		InitRSSKiB:     field("/proc/self/status", "VmRSS"),
+		InitGoroutines: runtime.NumGoroutine(),
 	}
 }
 

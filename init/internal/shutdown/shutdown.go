@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"holdfast/init/internal/guard"
 	"holdfast/kernel/cgroup"
 	"holdfast/kernel/mount"
 	"holdfast/kernel/power"
@@ -17,9 +18,10 @@ import (
 )
 
 const (
-	termLimit = 3 * time.Second
-	syncLimit = 15 * time.Second
-	phasePCR  = 11
+	termLimit   = 3 * time.Second
+	syncLimit   = 15 * time.Second
+	freezeLimit = 5 * time.Second
+	phasePCR    = 11
 )
 
 // Now takes the machine down. Every wait is bounded; what had to be forced is
@@ -61,28 +63,36 @@ func endProcesses(say func(string)) {
 }
 
 // unmountAll unmounts file systems in reverse order until nothing more comes
-// off; what can't be unmounted is made read-only.
+// off. Then it has servers that don't answer given up, which lets processes
+// end that even SIGKILL did not reach, and tries again. What is still in use is
+// sealed.
 func unmountAll(say func(string)) {
 	const rounds = 5 // a mount below another mount's file may need a second round
+	forced := false
+	var left []mount.Info
 	for range rounds {
-		left, progress := unmountRound()
-		if len(left) == 0 {
+		var progress bool
+		if left, progress = unmountRound(mount.Unmount); len(left) == 0 {
 			return
 		}
 		if progress {
 			continue
 		}
-		for _, m := range left {
-			say("still in use, made read-only: " + m.Target)
-			if err := mount.Remount(m.Target, mount.ReadOnly); err != nil {
-				say(err.Error())
-			}
+		if forced {
+			break
 		}
-		return
+		forced = true
+		unmountRound(mount.Force)
+		endProcesses(say)
+	}
+	for _, m := range left {
+		seal(m.Target, say)
 	}
 }
 
-func unmountRound() (left []mount.Info, progress bool) {
+// unmountRound tries each file system once, and returns what is left of those
+// that live on a disk.
+func unmountRound(unmount func(string) error) (left []mount.Info, progress bool) {
 	mounts, err := mount.List()
 	if err != nil {
 		return nil, false
@@ -92,7 +102,7 @@ func unmountRound() (left []mount.Info, progress bool) {
 		if !holdsData(m) {
 			continue
 		}
-		if err := mount.Unmount(m.Target); err == nil {
+		if err := unmount(m.Target); err == nil {
 			progress = true
 			continue
 		}
@@ -101,6 +111,29 @@ func unmountRound() (left []mount.Info, progress bool) {
 		}
 	}
 	return left, progress
+}
+
+// seal makes a file system that can't be unmounted read-only. The kernel
+// refuses that while a file is open for writing; then the file system is
+// frozen, which leaves it as clean on the disk.
+func seal(target string, say func(string)) {
+	err := mount.Remount(target, mount.ReadOnly)
+	if err == nil {
+		say("still in use, made read-only: " + target)
+		return
+	}
+	frozen := make(chan error, 1)
+	guard.Go(func() { frozen <- mount.Freeze(target) })
+	select {
+	case err = <-frozen:
+	case <-time.After(freezeLimit):
+		err = fmt.Errorf("freeze %s: not done within %s", target, freezeLimit)
+	}
+	if err != nil {
+		say(err.Error())
+		return
+	}
+	say("still in use, frozen: " + target)
 }
 
 // holdsData tells the mounts that lie on, or keep busy, a writable disk.

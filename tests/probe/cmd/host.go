@@ -95,5 +95,6 @@ var operations = map[string]func(url.Values) (any, error){
 	"/kill":     kill,
 	"/ps":       processes,
 	"/dmtable":  dmTable,
+	"/eat":      eat,
 	"/control":  controlOp,
 }

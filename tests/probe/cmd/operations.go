@@ -92,6 +92,19 @@ func kill(v url.Values) (any, error) {
 	return none{}, unix.Kill(pid, syscall.Signal(sig))
 }
 
+// eat answers, and then takes memory until somebody ends this program.
+func eat(url.Values) (any, error) {
+	const step = 16 << 20
+	go func() {
+		var err error
+		for err == nil {
+			_, err = unix.Mmap(-1, 0, step, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE|unix.MAP_POPULATE)
+		}
+		fmt.Fprintln(os.Stderr, "probe: eat:", err)
+	}()
+	return none{}, nil
+}
+
 func dmTable(v url.Values) (any, error) {
 	table, err := dm.Table(v.Get("name"))
 	targets := []probe.Target{}
