@@ -96,4 +96,5 @@ var operations = map[string]func(url.Values) (any, error){
 	"/ps":       processes,
 	"/dmtable":  dmTable,
 	"/control":  controlOp,
+	"/telltime": tellTime,
 }
