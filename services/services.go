@@ -12,6 +12,7 @@ import (
 	"holdfast/services/containerd"
 	"holdfast/services/kubelet"
 	"holdfast/services/netd"
+	"holdfast/services/timed"
 )
 
 // all maps a service's name to its specification.
@@ -21,6 +22,7 @@ var all = map[string]func() *specs.Spec{
 	"kubelet":    kubelet.Spec,
 	"masquerade": containerd.Masquerade,
 	"netd":       netd.Spec,
+	"timed":      timed.Spec,
 }
 
 // Specs renders every specification as the file that PID 1 reads, by file

@@ -45,6 +45,7 @@ type options struct {
 // builder carries results from step to step.
 type builder struct {
 	options
+	built      time.Time
 	kernel     *kernel.Kernel
 	components map[string]string
 	own        map[string]string // name → path of the project's programs
@@ -63,6 +64,7 @@ type step struct {
 
 var steps = []step{
 	{"packages", (*builder).installPackages},
+	{"time", (*builder).setTime},
 	{"keys", (*builder).makeKeys},
 	{"tools", (*builder).fetchTools},
 	{"kernel", (*builder).buildKernel},
@@ -288,7 +290,7 @@ func (b *builder) makeDisk(ctx context.Context) error {
 
 // writeManifest says what was built, in a fixed order.
 func (b *builder) writeManifest(context.Context) error {
-	m := manifest.Manifest{Version: b.version, Kernel: b.kernel.Version, RootHash: hex.EncodeToString(b.root.Hash[:])}
+	m := manifest.Manifest{Version: b.version, Built: b.built.Format(time.RFC3339), Kernel: b.kernel.Version, RootHash: hex.EncodeToString(b.root.Hash[:])}
 	for _, part := range [][2]string{
 		{"root", b.root.Image}, {"verity", b.root.Tree}, {"kernel", b.kernel.Image}, {"uki", b.signedUKI()},
 		{"init", b.own["init"]}, {"holdfastd", b.own["holdfastd"]},

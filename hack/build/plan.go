@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"holdfast/init/floor"
 	"holdfast/rootfs/tree"
 	"holdfast/services"
 	"holdfast/services/containerd"
@@ -78,6 +79,7 @@ func (b *builder) addServices(t *tree.Tree) error {
 		}
 	}
 	return t.Add(
+		tree.File{Path: floor.BuildFile, Data: floor.FormatBuild(b.built), Mode: 0o644},
 		tree.File{Path: containerd.ConfigFile, Data: []byte(containerd.Config(demo.PauseImage(b.version))), Mode: 0o644},
 		tree.File{Path: containerd.CNIFile, Data: []byte(containerd.DefaultCNI()), Mode: 0o644},
 		tree.File{Path: containerd.MasqueradeFile, Data: []byte(containerd.MasqueradeRules()), Mode: 0o644},

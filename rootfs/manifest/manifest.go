@@ -10,6 +10,7 @@ import (
 // Manifest describes a release.
 type Manifest struct {
 	Version  string `json:"version"`
+	Built    string `json:"built"`    // RFC 3339: no node's clock starts earlier
 	Kernel   string `json:"kernel"`   // uname -r
 	RootHash string `json:"rootHash"` // of the dm-verity tree, hexadecimal
 	Sizes    []Size `json:"sizes"`

@@ -8,6 +8,7 @@
 // Written are:
 //
 //	netd/network.json      for netd
+//	timed/time.json        for timed
 //	hostname, hosts        the node's name; hosts stands behind /etc/hosts
 //	kubelet.yaml           KubeletConfiguration
 //	manifests/*.yaml       static pods

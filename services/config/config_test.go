@@ -145,7 +145,7 @@ func TestApply(t *testing.T) {
 	if name != "holdfast-01234567" || len(faults) > 0 || err != nil {
 		t.Errorf("without a document: %q, %q, %v", name, faults, err)
 	}
-	if got, want := tree(t, h.run), "hostname hosts kubelet-flags kubelet.yaml manifests/demo.yaml netd/network.json"; got != want {
+	if got, want := tree(t, h.run), "hostname hosts kubelet-flags kubelet.yaml manifests/demo.yaml netd/network.json timed/time.json"; got != want {
 		t.Errorf("files %s, want %s", got, want)
 	}
 	if got := tree(t, h.kubelet); got != "" {
@@ -159,7 +159,7 @@ func TestApply(t *testing.T) {
 	if name != "node-7" || len(faults) != 1 || err != nil {
 		t.Errorf("with a document: %q, %q, %v", name, faults, err)
 	}
-	if got, want := tree(t, h.run), "certs.d/docker.io/hosts.toml hostname hosts kubelet-flags kubelet.yaml manifests/default.web.yaml netd/network.json"; got != want {
+	if got, want := tree(t, h.run), "certs.d/docker.io/hosts.toml hostname hosts kubelet-flags kubelet.yaml manifests/default.web.yaml netd/network.json timed/time.json"; got != want {
 		t.Errorf("files %s, want %s", got, want)
 	}
 	if got := tree(t, h.kubelet); got != "cpu_manager_state" {

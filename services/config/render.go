@@ -37,7 +37,8 @@ func Render(c *nodeconfig.Config, d Defaults) ([]File, []nodeconfig.Fault) {
 	files := []File{
 		{"hostname", 0o644, []byte(c.Hostname + "\n")},
 		{"hosts", 0o644, hosts(c.Hostname)},
-		{"netd/network.json", 0o644, networkJSON(c.Network)},
+		{"netd/network.json", 0o644, asJSON(c.Network)},
+		{"timed/time.json", 0o644, asJSON(c.Time)},
 		{"kubelet.yaml", 0o644, marshal(kubeletConfiguration(c))},
 		{"kubelet-flags", 0o644, kubeletFlags(c)},
 	}
@@ -72,10 +73,11 @@ func hosts(hostname string) []byte {
 	return []byte("127.0.0.1 localhost\n::1 localhost\n127.0.1.1 " + hostname + "\n")
 }
 
-func networkJSON(n nodeconfig.Network) []byte {
-	b, err := json.MarshalIndent(n, "", "  ")
+// asJSON writes what another daemon reads.
+func asJSON(v any) []byte {
+	b, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
-		panic(err) // the type holds nothing that JSON cannot
+		panic(err) // the types hold nothing that JSON cannot
 	}
 	return append(b, '\n')
 }

@@ -11,12 +11,14 @@ import (
 	"holdfast/services/config"
 	"holdfast/services/gate"
 	"holdfast/services/netd"
+	"holdfast/services/timed"
 )
 
 // applets are the daemons by name.
 var applets = map[string]func(context.Context) error{
 	"config": config.Run,
 	"netd":   netd.Run,
+	"timed":  timed.Run,
 }
 
 // run carries one out and returns the exit code: 0 done, 1 failed, 2 usage.

@@ -36,6 +36,7 @@ type daemon struct {
 	updates chan update
 	status  string
 	resolv  []byte
+	ntp     []netip.Addr
 	settled bool // the machine's interfaces have appeared
 	workers sync.WaitGroup
 }
@@ -101,7 +102,10 @@ func (d *daemon) run(ctx context.Context) error {
 func (d *daemon) firstResolv() (err error) {
 	d.resolv, err = os.ReadFile(d.path("resolv.conf"))
 	if err == nil {
-		return nil
+		return load(d.path("time/dhcp.json"), &d.ntp)
+	}
+	if err := save(d.path("time/dhcp.json"), d.ntp); err != nil { // timed watches its directory
+		return err
 	}
 	d.resolv = resolvConf(d.network, nil, nil)
 	return replace(d.path("resolv.conf"), d.resolv)
@@ -257,11 +261,12 @@ func (d *daemon) lookAround() {
 
 // publish brings resolv.conf and the status up to date.
 func (d *daemon) publish() {
-	var servers []netip.Addr
+	var servers, ntp []netip.Addr
 	var search, status []string
 	for _, o := range d.sorted() {
 		if o.lease != nil {
 			servers, search = append(servers, o.lease.DNS...), append(search, o.lease.Search...)
+			ntp = append(ntp, o.lease.NTP...)
 		}
 		status = append(status, o.String())
 	}
@@ -275,6 +280,12 @@ func (d *daemon) publish() {
 			d.fault(err.Error())
 		}
 		d.resolv = text
+	}
+	if !early && !slices.Equal(ntp, d.ntp) {
+		if err := save(d.path("time/dhcp.json"), ntp); err != nil {
+			d.fault(err.Error())
+		}
+		d.ntp = ntp
 	}
 	if s := strings.Join(status, "; "); s != d.status {
 		d.status = s

@@ -36,6 +36,7 @@ var (
 var wanted = []dhcpv4.OptionCode{
 	dhcpv4.OptionSubnetMask, dhcpv4.OptionRouter, dhcpv4.OptionClasslessStaticRoute,
 	dhcpv4.OptionDomainNameServer, dhcpv4.OptionDomainName, dhcpv4.OptionDNSDomainSearchList, dhcpv4.OptionInterfaceMTU,
+	dhcpv4.OptionNTPServers,
 }
 
 // exchange carries out discover, reboot, renew or rebind and returns the

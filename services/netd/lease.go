@@ -25,6 +25,7 @@ type Lease struct {
 	Routes  []Route       `json:"routes,omitempty"`
 	DNS     []netip.Addr  `json:"dns,omitempty"`
 	Search  []string      `json:"search,omitempty"`
+	NTP     []netip.Addr  `json:"ntp,omitempty"`
 	MTU     int           `json:"mtu,omitempty"`
 	Start   time.Duration `json:"start"`
 	Renew   time.Duration `json:"renew"`  // T1: ask the server that granted it
@@ -74,6 +75,7 @@ func leaseOf(ack *dhcpv4.DHCPv4, now time.Duration) (*Lease, error) {
 		Routes:  routesOf(ack),
 		DNS:     addresses(ack.DNS()),
 		Search:  searchOf(ack),
+		NTP:     addresses(ack.NTPServers()),
 		MTU:     mtuOf(ack),
 		Start:   now,
 		Renew:   now + t1,

@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -295,7 +297,8 @@ var (
 
 func TestLiveLease(t *testing.T) {
 	l := newLab(t)
-	l.serve(oneRange, "--dhcp-option=option:dns-server,192.0.2.53", "--dhcp-option=option:domain-name,example.org", "--dhcp-option=26,1400")
+	l.serve(oneRange, "--dhcp-option=option:dns-server,192.0.2.53", "--dhcp-option=option:domain-name,example.org", "--dhcp-option=26,1400",
+		"--dhcp-option=option:ntp-server,192.0.2.123")
 	l.netd(dhcp)
 	l.expect(5*time.Second, "READY=1\n")
 	l.expect(10*time.Second, gotIt)
@@ -305,6 +308,10 @@ func TestLiveLease(t *testing.T) {
 	l.has("default via 192.0.2.1 dev eth0 proto dhcp src 192.0.2.50", l.ip("route"))
 	l.has("UP", l.ip("link", "show", "lo"))
 	eventually(t, 2*time.Second, "resolv.conf", func() bool { return l.resolvConf() == "nameserver 192.0.2.53\nsearch example.org\n" })
+	var ntp []netip.Addr
+	if err := load(filepath.Join(l.dir, "time/dhcp.json"), &ntp); err != nil || !slices.Equal(ntp, []netip.Addr{netip.MustParseAddr("192.0.2.123")}) {
+		t.Errorf("time servers %v, %v", ntp, err)
+	}
 	if l.said("X_FAULT") > 0 {
 		t.Errorf("faults: %q", l.messages)
 	}

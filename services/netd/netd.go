@@ -11,6 +11,7 @@
 //	resolv.conf         written: name servers configured, or of DHCP and RA
 //	leases/NAME.json    the lease of an interface, for the next start
 //	rdnss.json          name servers that came with router advertisements
+//	time/dhcp.json      written: time servers of DHCP, for timed
 //
 // Goroutines: the daemon owns resolv.conf, status and faults; one worker per
 // interface owns its addresses, routes and lease. A worker drives a machine,

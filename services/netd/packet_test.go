@@ -119,6 +119,9 @@ func TestLeaseOf(t *testing.T) {
 		}, func(l *Lease) {
 			l.Search, l.DNS = []string{"example.org"}, []netip.Addr{netip.MustParseAddr("192.0.2.53")}
 		}},
+		"time servers": {dhcpv4.WithOption(dhcpv4.OptNTPServers(net.IPv4(192, 0, 2, 123), net.IPv4zero)), func(l *Lease) {
+			l.NTP = []netip.Addr{netip.MustParseAddr("192.0.2.123")}
+		}},
 		"search wins": {func(d *dhcpv4.DHCPv4) {
 			d.UpdateOption(dhcpv4.OptDomainName("example.org"))
 			d.UpdateOption(dhcpv4.OptDomainSearch(&rfc1035label.Labels{Labels: []string{"a.example", "b\nnameserver.example"}}))

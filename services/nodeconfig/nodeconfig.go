@@ -14,6 +14,9 @@
 //	    mtu: 1500
 //	  nameservers: [192.0.2.53]  # instead of the ones that DHCP and RA bring
 //	  search: [example.org]
+//	time:
+//	  servers: [time.example.org, 192.0.2.123]  # NTP, instead of the ones that DHCP brings
+//	  ptp: true                  # the hypervisor's clock, where it has one, before any server
 //	kubelet:                     # see the type Kubelet
 //	  maxPods: 50
 //	cluster:                     # absent: standalone, static pods only
@@ -61,6 +64,7 @@ const MaxSize = 1 << 20
 type Config struct {
 	Hostname   string // empty: not given
 	Network    Network
+	Time       Time
 	Kubelet    Kubelet
 	Cluster    *Cluster // nil: standalone
 	StaticPods []Pod
@@ -99,6 +103,12 @@ const (
 type Route struct {
 	To  netip.Prefix `json:"to"`
 	Via netip.Addr   `json:"via"`
+}
+
+// Time is what timed applies; it travels as JSON.
+type Time struct {
+	Servers []string `json:"servers,omitempty"` // host names or addresses
+	PTP     bool     `json:"ptp"`               // whether a hypervisor's clock is used
 }
 
 // Kubelet holds the kubelet options that may be changed. Names and meanings
@@ -175,7 +185,7 @@ func Default() *Config {
 }
 
 func base() *Config {
-	return &Config{Kubelet: Kubelet{
+	return &Config{Time: Time{PTP: true}, Kubelet: Kubelet{
 		MaxPods:      110,
 		PodPidsLimit: -1,
 		EvictionHard: map[string]string{

@@ -114,6 +114,7 @@ func (r *reader) schema(c *Config) map[string]visit {
 		"kind":       checked,
 		"hostname":   r.text(&c.Hostname, hostname),
 		"network":    r.network(&c.Network),
+		"time":       r.time(&c.Time),
 		"kubelet":    r.kubelet(&c.Kubelet),
 		"cluster":    r.cluster(&c.Cluster),
 		"staticPods": r.pods(&c.StaticPods),

@@ -66,6 +66,12 @@ func C(more ...specs.LinuxSyscall) *specs.LinuxSeccomp {
 // WriteFiles allows to write, make, rename and remove files.
 func WriteFiles() specs.LinuxSyscall { return allow(writeFiles) }
 
+// Calls allows system calls whatever their arguments.
+func Calls(names ...string) specs.LinuxSyscall { return allow(names) }
+
+// Request allows one request of ioctl(2).
+func Request(number uint64) specs.LinuxSyscall { return when("ioctl", equal(1, number)) }
+
 // Sockets allows sockets of some address families (AF_*).
 func Sockets(families ...uint64) []specs.LinuxSyscall {
 	out := []specs.LinuxSyscall{allow(useSockets)}

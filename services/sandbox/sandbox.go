@@ -18,7 +18,11 @@
 // program is; what it starts has the same confinement.
 package sandbox
 
-import "github.com/opencontainers/runtime-spec/specs-go"
+import (
+	"slices"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
 
 // Spec returns the specification of a program that may do nothing but run and
 // notify the supervisor.
@@ -55,6 +59,22 @@ func Spec(name string, args ...string) *specs.Spec {
 // Bind shows a path of the host, as writable as it is there.
 func Bind(path string) specs.Mount {
 	return specs.Mount{Destination: path, Source: path, Type: "bind", Options: []string{"bind", "nosuid", "nodev", "noexec"}}
+}
+
+// Show shows a path of the host, read-only.
+func Show(path string) specs.Mount {
+	m := Bind(path)
+	m.Options = append(m.Options, "ro")
+	return m
+}
+
+// Empty puts an empty directory in the place of one of the host, for what is
+// bound below it to be seen alone.
+func Empty(s *specs.Spec, path string) {
+	s.Linux.MaskedPaths = slices.DeleteFunc(s.Linux.MaskedPaths, func(p string) bool { return p == path })
+	s.Mounts = append(s.Mounts, specs.Mount{
+		Destination: path, Type: "tmpfs", Source: "tmpfs", Options: []string{"ro", "nosuid", "nodev", "noexec", "mode=0755", "size=64k"},
+	})
 }
 
 // Grant gives the process capabilities, which nothing that it executes can

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -46,7 +47,7 @@ func TestRunStopsAtTheFirstFailure(t *testing.T) {
 }
 
 func TestStepsAreNamedOnce(t *testing.T) {
-	for i, steps := range [][]Step{Stage1, Stage2} {
+	for i, steps := range [][]Step{Stage1, slices.Concat(Stage2, Stage2State)} {
 		seen := map[string]bool{}
 		for _, s := range steps {
 			if s.Name == "" || s.Do == nil || seen[s.Name] || len(s.Name) > 18 {

@@ -31,6 +31,7 @@ var Stage1 = []Step{
 	{Name: "find root", Do: findRoot},
 	{Name: "open verity", Do: openVerity},
 	{Name: "mount root", Do: mountRoot},
+	{Name: "raise clock", Survive: true, Do: raiseClock},
 	{Name: "measure leave", Survive: true, Do: measure("leave-initrd")},
 }
 

@@ -35,6 +35,8 @@ var Stage2 = []Step{
 // their gates.
 var Stage2State = []Step{
 	{Name: "mount state", Do: mountState},
+	{Name: "recall time", Survive: true, Do: recallTime},
+	{Name: "lend time", Survive: true, Do: lendTime},
 	{Name: "mount host paths", Do: mountHostPaths},
 	{Name: "set identity", Do: setIdentity},
 }

@@ -97,4 +97,5 @@ var operations = map[string]func(url.Values) (any, error){
 	"/dmtable":  dmTable,
 	"/eat":      eat,
 	"/control":  controlOp,
+	"/telltime": tellTime,
 }
