@@ -1,8 +1,7 @@
-// Package tpm extends PCRs of the machine's TPM 2.0 through /dev/tpmrm0.
+// Package tpm opens the machine's TPM 2.0, /dev/tpmrm0, and extends its PCRs.
 package tpm
 
 import (
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -29,20 +28,29 @@ func Version() string {
 }
 
 // ExtendPhase measures a boot phase: the word's bytes, without a NUL, are
-// hashed and extended into the PCR's SHA-256 bank (systemd-pcrphase's format).
+// hashed and extended into every bank of the PCR (systemd-pcrphase's format).
 func ExtendPhase(pcr int, phase string) error {
+	c, err := Open()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return extend(c, pcr, phase)
+}
+
+// Open opens the TPM. It is a transport of go-tpm's, which sessions and keys
+// that are not closed or flushed do not outlive.
+func Open() (transport.TPMCloser, error) {
 	// Not os.Open, which would make the file non-blocking: a read would then
 	// return nothing while the TPM still works.
 	fd, err := unix.Open(device, unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		return ErrNone
+		return nil, ErrNone
 	}
 	if err != nil {
-		return fmt.Errorf("open TPM: %w", err)
+		return nil, fmt.Errorf("open TPM: %w", err)
 	}
-	f := os.NewFile(uintptr(fd), device)
-	defer f.Close()
-	return extend(conn{f}, pcr, phase)
+	return conn{os.NewFile(uintptr(fd), device)}, nil
 }
 
 // conn speaks to the kernel's resource manager: one write is a command, one
@@ -60,13 +68,16 @@ func (c conn) Send(command []byte) ([]byte, error) {
 	return response[:n], err
 }
 
+// Close implements io.Closer.
+func (c conn) Close() error { return c.f.Close() }
+
+// extend lets the TPM do the hashing, so that no bank is left out: in a bank
+// without the phases anyone could extend them later, and have what is sealed to
+// the first.
 func extend(t transport.TPM, pcr int, phase string) error {
-	digest := sha256.Sum256([]byte(phase))
-	_, err := tpm2.PCRExtend{
+	_, err := tpm2.PCREvent{
 		PCRHandle: tpm2.AuthHandle{Handle: tpm2.TPMHandle(pcr), Auth: tpm2.PasswordAuth(nil)},
-		Digests: tpm2.TPMLDigestValues{Digests: []tpm2.TPMTHA{
-			{HashAlg: tpm2.TPMAlgSHA256, Digest: digest[:]},
-		}},
+		EventData: tpm2.TPM2BEvent{Buffer: []byte(phase)},
 	}.Execute(t)
 	if err != nil {
 		return fmt.Errorf("extend PCR %d with %q: %w", pcr, phase, err)
