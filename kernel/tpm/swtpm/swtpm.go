@@ -20,7 +20,7 @@ import (
 // TPM is a software TPM that has been started up. It is a transport of go-tpm's.
 type TPM struct {
 	conn net.Conn
-	stop func()
+	stop func() (said string)
 }
 
 // Dir is where a TPM keeps its state over restarts.
@@ -63,8 +63,9 @@ func (d Dir) start() (*TPM, error) {
 		return nil, err
 	}
 	// With type=tcp it takes the descriptor for a connection, with unixio for a listener.
-	cmd := exec.Command("swtpm", "socket", "--tpm2", "--tpmstate", "dir="+string(d), "--server", "type=tcp,fd=3",
+	cmd := exec.Command("swtpm", "socket", "--tpm2", "--tpmstate", "dir=.", "--server", "type=tcp,fd=3",
 		"--flags", "not-need-init,startup-clear")
+	cmd.Dir = string(d) // whose name may have a comma
 	cmd.ExtraFiles = []*os.File{theirs}
 	stop, err := run(cmd)
 	if err != nil {
@@ -75,7 +76,7 @@ func (d Dir) start() (*TPM, error) {
 
 // run starts a command that can't outlive this program: the kernel kills it
 // when the thread that started it ends.
-func run(cmd *exec.Cmd) (stop func(), err error) {
+func run(cmd *exec.Cmd) (stop func() (said string), err error) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -93,9 +94,10 @@ func run(cmd *exec.Cmd) (stop func(), err error) {
 	if err := <-started; err != nil {
 		return nil, err
 	}
-	return func() {
+	return func() string {
 		_ = cmd.Process.Kill() // it may have ended
 		<-done
+		return fmt.Sprintf("swtpm: %v: %s", cmd.ProcessState, bytes.TrimSpace(stderr.Bytes()))
 	}, nil
 }
 
@@ -107,6 +109,14 @@ func (t *TPM) Stop() {
 
 // Send implements go-tpm's transport.TPM.
 func (t *TPM) Send(command []byte) ([]byte, error) {
+	response, err := t.send(command)
+	if err != nil {
+		return nil, fmt.Errorf("%w (%s)", err, t.stop())
+	}
+	return response, nil
+}
+
+func (t *TPM) send(command []byte) ([]byte, error) {
 	if err := t.conn.SetDeadline(time.Now().Add(replyLimit)); err != nil {
 		return nil, err
 	}
