@@ -24,9 +24,10 @@ import (
 
 // oraclePackages are systemd's tools for UKIs and measurements, with what they need.
 var oraclePackages = []string{
-	"systemd", "systemd-ukify", "systemd-boot-efi", "libsystemd-shared", "libc6", "libssl3t64", "libcrypt1", "libcap2", "libseccomp2", "libselinux1",
-	"libmount1", "libblkid1", "libacl1", "libpam0g", "libaudit1", "libcap-ng0", "libpcre2-8-0", "libgcc-s1", "zlib1g", "libzstd1",
-	"libtss2-esys-3.0.2-0t64", "libtss2-mu-4.0.1-0t64", "libtss2-rc0t64", "libtss2-sys1t64", "libtss2-tcti-device0t64",
+	"systemd", "systemd-cryptsetup", "systemd-ukify", "systemd-boot-efi", "libsystemd-shared", "libc6", "libssl3t64", "libcrypt1", "libcap2",
+	"libseccomp2", "libselinux1", "libmount1", "libblkid1", "libacl1", "libpam0g", "libaudit1", "libcap-ng0", "libpcre2-8-0", "libgcc-s1", "zlib1g",
+	"libzstd1", "libtss2-esys-3.0.2-0t64", "libtss2-mu-4.0.1-0t64", "libtss2-rc0t64", "libtss2-sys1t64", "libtss2-tcti-device0t64",
+	"libtss2-tcti-swtpm0t64", "libtss2-tctildr0t64", "libcryptsetup12", "libdevmapper1.02.1", "libjson-c5", "libargon2-1", "libudev1", "libuuid1",
 	"python3.13-minimal", "libpython3.13-minimal", "libpython3.13-stdlib", "python3-pefile", "libexpat1", "libffi8",
 }
 
@@ -43,9 +44,11 @@ func newOracles(t *testing.T) oracles {
 		t.Fatal(err)
 	}
 	o := oracles{tree, t.TempDir()}
-	for _, name := range []string{"systemd-measure", "systemd-pcrlock"} {
+	for name, at := range map[string]string{
+		"systemd-measure": "lib/systemd/", "systemd-pcrlock": "lib/systemd/", "systemd-cryptenroll": "bin/",
+	} {
 		script := fmt.Sprintf("#!/bin/sh\nexec %q --library-path %q:%q %q \"$@\"\n", o.path("lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"),
-			o.path("lib/x86_64-linux-gnu"), o.path("lib/x86_64-linux-gnu/systemd"), o.path("lib/systemd/"+name))
+			o.path("lib/x86_64-linux-gnu"), o.path("lib/x86_64-linux-gnu/systemd"), o.path(at+name))
 		if err := os.WriteFile(filepath.Join(o.dir, name), []byte(script), 0o755); err != nil {
 			t.Fatal(err)
 		}

@@ -13,23 +13,17 @@ import (
 	"holdfast/rootfs/pcrsig"
 )
 
-// defaultExponent of RSA is written as zero in a TPM's structures.
-const defaultExponent = 65537
-
-// keyArea is the policy key as a TPM's object, with the attributes that
-// systemd gives it: they are part of its name, and so of the policy.
+// keyArea is the policy key as a TPM's object. Its attributes, and that the
+// usual exponent is not written as zero, are systemd's: they are part of the
+// key's name, and so of the policy.
 func keyArea(key *rsa.PublicKey) tpm2.TPMTPublic {
-	exponent := uint32(key.E)
-	if exponent == defaultExponent {
-		exponent = 0
-	}
 	return tpm2.TPMTPublic{
 		Type: tpm2.TPMAlgRSA, NameAlg: tpm2.TPMAlgSHA256,
 		ObjectAttributes: tpm2.TPMAObject{Decrypt: true, SignEncrypt: true, UserWithAuth: true},
 		Parameters: tpm2.NewTPMUPublicParms(tpm2.TPMAlgRSA, &tpm2.TPMSRSAParms{
 			Symmetric: tpm2.TPMTSymDefObject{Algorithm: tpm2.TPMAlgNull},
 			Scheme:    tpm2.TPMTRSAScheme{Scheme: tpm2.TPMAlgNull},
-			KeyBits:   tpm2.TPMKeyBits(key.Size() * 8), Exponent: exponent,
+			KeyBits:   tpm2.TPMKeyBits(key.Size() * 8), Exponent: uint32(key.E),
 		}),
 		Unique: tpm2.NewTPMUPublicID(tpm2.TPMAlgRSA, &tpm2.TPM2BPublicKeyRSA{Buffer: key.N.Bytes()}),
 	}

@@ -82,7 +82,7 @@ func Seal(t transport.TPM, key *rsa.PublicKey, pcr7, secret []byte) (*Sealed, er
 		}},
 		InPublic: tpm2.New2B(tpm2.TPMTPublic{
 			Type: tpm2.TPMAlgKeyedHash, NameAlg: tpm2.TPMAlgSHA256,
-			ObjectAttributes: tpm2.TPMAObject{FixedTPM: true, FixedParent: true},
+			ObjectAttributes: tpm2.TPMAObject{FixedTPM: true, FixedParent: true, NoDA: true},
 			AuthPolicy:       tpm2.TPM2BDigest{Buffer: policy},
 		}),
 	}.Execute(t)

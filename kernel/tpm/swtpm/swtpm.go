@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"syscall"
 	"testing"
@@ -48,6 +49,51 @@ func (d Dir) Start(t testing.TB) *TPM {
 	}
 	t.Cleanup(tpm.Stop)
 	return tpm
+}
+
+// Serve starts the TPM on a UNIX socket, and one for its control, for programs
+// of others: "swtpm:path=" and the socket's name is what they call it. Each
+// connection finds the TPM as the one before left it.
+func (d Dir) Serve(t testing.TB) (socket string) {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "swtpm-") // t.TempDir can be too long for a socket's name
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	socket = filepath.Join(dir, "tpm")
+	cmd := exec.Command("swtpm", "socket", "--tpm2", "--tpmstate", "dir=.", "--flags", "not-need-init,startup-clear")
+	cmd.Dir = string(d)
+	for i, channel := range []struct{ option, name string }{{"--server", socket}, {"--ctrl", socket + ".ctrl"}} {
+		listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: channel.name, Net: "unix"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		listener.SetUnlinkOnClose(false)
+		f, err := listener.File()
+		if err := errors.Join(err, listener.Close()); err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		cmd.Args = append(cmd.Args, channel.option, fmt.Sprintf("type=unixio,fd=%d", 3+i))
+		cmd.ExtraFiles = append(cmd.ExtraFiles, f)
+	}
+	stop, err := run(cmd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { stop() })
+	return socket
+}
+
+// Dial connects to a TPM that is served; Stop only disconnects.
+func Dial(t testing.TB, socket string) *TPM {
+	t.Helper()
+	conn, err := net.Dial("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &TPM{conn, func() string { return "swtpm is served" }}
 }
 
 func (d Dir) start() (*TPM, error) {
@@ -101,7 +147,7 @@ func run(cmd *exec.Cmd) (stop func() (said string), err error) {
 	}, nil
 }
 
-// Stop ends the TPM as a power cut does.
+// Stop ends the TPM as a power cut does, or the connection to one that is served.
 func (t *TPM) Stop() {
 	t.stop()
 	_ = t.conn.Close() // stopped before
