@@ -5,11 +5,11 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/google/go-tpm/tpm2"
@@ -103,7 +103,7 @@ func (v *sealedVolume) format(t *testing.T, slots ...luks2.Slot) {
 
 // cryptenroll runs systemd-cryptenroll on the volume, in a mount namespace where
 // the signature is at the place at which a booted system has it.
-func (v *sealedVolume) cryptenroll(t *testing.T, o oracles, args ...string) {
+func (v *sealedVolume) cryptenroll(t *testing.T, o oracles, args ...string) (said []byte) {
 	t.Helper()
 	script := `mount -t tmpfs none /run && mkdir /run/systemd && cp "$0" /run/systemd/ && exec "$@"`
 	namespaces := "-m"
@@ -112,7 +112,7 @@ func (v *sealedVolume) cryptenroll(t *testing.T, o oracles, args ...string) {
 	}
 	program := append([]string{namespaces, "sh", "-c", script, v.signature, filepath.Join(o.dir, "systemd-cryptenroll")}, args...)
 	cmd := exec.CommandContext(t.Context(), "unshare", append(program, v.path)...)
-	output(t, cmd)
+	return output(t, cmd)
 }
 
 func (v *sealedVolume) tokens(t *testing.T) map[int]string {
@@ -156,9 +156,21 @@ func TestCryptenrollReadsOurToken(t *testing.T) {
 	o := newOracles(t)
 	v := newSealedVolume(t, o)
 	v.unseal(t, v.tokens(t)[0])
-	v.cryptenroll(t, o, "--unlock-tpm2-device=swtpm:path="+v.socket, "--recovery-key")
-	if tokens := v.tokens(t); len(tokens) != 2 || !strings.Contains(tokens[1], "systemd-recovery") {
-		t.Errorf("tokens %v", tokens)
+	said := v.cryptenroll(t, o, "--unlock-tpm2-device=swtpm:path="+v.socket, "--recovery-key")
+	key, err := luks2.ParseRecoveryKey(said)
+	if err != nil {
+		t.Fatalf("%v: %s", err, said)
+	}
+	volume, err := luks2.Open(v.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, slot, err := volume.Unlock(key); err != nil || slot != 2 {
+		t.Errorf("its recovery key opens slot %d, %v", slot, err)
+	}
+	var theirs, ours struct{ Type string }
+	if err := errors.Join(json.Unmarshal([]byte(v.tokens(t)[1]), &theirs), json.Unmarshal([]byte(luks2.RecoveryToken), &ours)); err != nil || theirs != ours {
+		t.Errorf("its token is %v, ours %v (%v)", theirs, ours, err)
 	}
 }
 
