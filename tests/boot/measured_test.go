@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-eventlog/register"
 	"github.com/google/go-eventlog/tcg"
@@ -19,7 +20,7 @@ import (
 )
 
 // phases is the path of those that a running node has been through.
-const phases = "enter-initrd:leave-initrd"
+const phases = "enter-initrd:leave-initrd:sysinit:ready"
 
 // TestPredictedPCRs compares pcrs.json with the TPM of a booted machine and with
 // the firmware's event log, which go-eventlog replays.
@@ -34,6 +35,7 @@ func TestPredictedPCRs(t *testing.T) {
 		t.Errorf("pcrs.json is for version %s, want %s", prediction.Version, rel.Version)
 	}
 	_, c, ctx := inside(t, rel)
+	awaitReady(ctx, t, c)
 	log, err := c.File(ctx, "/sys/kernel/security/tpm0/binary_bios_measurements")
 	if err != nil {
 		t.Fatal(err)
@@ -56,6 +58,7 @@ func TestPredictedPCRs(t *testing.T) {
 			}
 		}
 		compareLog(t, log, prediction, live, h, bank)
+		replayPhases(ctx, t, c, prediction, bank, live[pcr.Kernel])
 	}
 }
 
@@ -109,5 +112,54 @@ func compareLog(t *testing.T, log []byte, prediction *pcr.Prediction, live map[i
 				t.Errorf("%s PCR %d, event %d: the log does not have %s, %x", bank, r.Index, i, want.What, want.Banks[bank].Digest)
 			}
 		}
+	}
+}
+
+// awaitReady waits until PID 1 has logged the last phase of its boot.
+func awaitReady(ctx context.Context, t *testing.T, c probe.Client) {
+	t.Helper()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		log, err := c.Text(ctx, pcr.LogFile)
+		if err == nil && strings.Contains(log, `"ready"`) {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("%s: %q, %v", pcr.LogFile, log, err)
+		}
+	}
+}
+
+// replayPhases replays PID 1's own log, from what the UKI alone leads to.
+func replayPhases(ctx context.Context, t *testing.T, c probe.Client, prediction *pcr.Prediction, bank string, live []byte) {
+	t.Helper()
+	log, err := c.File(ctx, pcr.LogFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	records, err := pcr.ParseLog(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var words []string
+	for _, r := range records {
+		words = append(words, r.Content.String)
+	}
+	if got := strings.Join(words, ":"); got != phases {
+		t.Errorf("the log has the phases %s, want %s", got, phases)
+	}
+	kernel, err := prediction.Register(pcr.Kernel)
+	if err != nil {
+		t.Fatal(err)
+	}
+	value, err := kernel.Value(bank, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if value, err = pcr.Replay(records, pcr.Kernel, bank, value); err != nil || !bytes.Equal(value, live) {
+		t.Errorf("%s: the log leads to %x, %v, PCR 11 is %x", bank, value, err, live)
 	}
 }

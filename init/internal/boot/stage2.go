@@ -37,6 +37,7 @@ var Stage2State = []Step{
 	{Name: "mount state", Do: mountState},
 	{Name: "mount host paths", Do: mountHostPaths},
 	{Name: "set identity", Do: setIdentity},
+	{Name: "measure sysinit", Survive: true, Do: measure("sysinit")},
 }
 
 var runtimeMounts = []mount.Mount{
