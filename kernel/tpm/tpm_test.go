@@ -6,9 +6,12 @@ import (
 	_ "crypto/sha1"
 	_ "crypto/sha256"
 	_ "crypto/sha512"
+	"errors"
 	"testing"
+	"time"
 
 	"github.com/google/go-tpm/tpm2"
+	"golang.org/x/sys/unix"
 
 	"holdfast/kernel/tpm/swtpm"
 )
@@ -40,5 +43,44 @@ func TestExtendReachesEveryBank(t *testing.T) {
 	}
 	if err := extend(device, 99, "x"); err == nil {
 		t.Error("a PCR that is not there was extended")
+	}
+}
+
+// TestConn speaks to a socket that keeps messages apart, as the device does.
+func TestConn(t *testing.T) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &conn{fd: fds[0], limit: 10 * time.Second}
+	if _, err := unix.Write(fds[1], []byte("response")); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := c.Send([]byte("command")); err != nil || string(got) != "response" {
+		t.Errorf("%q, %v", got, err)
+	}
+	c.limit = time.Millisecond
+	if got, err := c.Send([]byte("command")); !errors.Is(err, ErrStuck) || err.Error() != "the TPM does not answer within 1ms" {
+		t.Errorf("%q, %v", got, err)
+	}
+	// Even when the response comes: it is that of another command.
+	if _, err := unix.Write(fds[1], []byte("late")); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := c.Send([]byte("command")); !errors.Is(err, ErrStuck) {
+		t.Errorf("%q, %v", got, err)
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := unix.Close(fds[0]); err != nil {
+		t.Errorf("the stuck descriptor was closed: %v", err)
+	}
+	gone := &conn{fd: fds[1], limit: time.Second}
+	if got, err := gone.Send([]byte("command")); err == nil {
+		t.Errorf("%q of nobody", got)
+	}
+	if err := gone.Close(); err != nil {
+		t.Error(err)
 	}
 }
