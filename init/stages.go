@@ -14,6 +14,7 @@ import (
 	"holdfast/init/internal/boot"
 	"holdfast/init/internal/guard"
 	"holdfast/init/internal/operator"
+	"holdfast/init/internal/phase"
 	"holdfast/init/internal/proc"
 	"holdfast/init/internal/report"
 	"holdfast/init/internal/shutdown"
@@ -116,35 +117,42 @@ func serve(r *report.Reporter, s *supervise.Supervisor, power func(power.Action)
 func changed(r *report.Reporter) func([]status.Service) {
 	up := false
 	return func(list []status.Service) {
-		phase := phaseOf(list)
-		if up && phase == status.Booting {
-			phase = status.Running // a service that comes back is no new boot
+		now := phaseOf(list)
+		if up && now == status.Booting {
+			now = status.Running // a service that comes back is no new boot
 		}
 		r.Update(func(s *status.Report) {
 			s.Services = list
 			if s.Phase != status.ShuttingDown {
-				s.Phase = phase
+				s.Phase = now
 			}
 		})
-		if phase == status.Running && !up {
+		if now == status.Running && !up {
 			up = true
 			r.Say("node", "up")
+			guard.Go(func() { measureReady(r) }) // a TPM may take its time
 		}
 	}
 }
 
+func measureReady(r *report.Reporter) {
+	if err := phase.Enter("ready"); err != nil {
+		r.Fault("measure ready", err.Error())
+	}
+}
+
 func phaseOf(list []status.Service) status.Phase {
-	phase := status.Running
+	now := status.Running
 	for _, s := range list {
 		switch supervise.State(s.State) {
 		case supervise.Ready, supervise.Done, supervise.Stopped:
 		case supervise.Failed:
 			return status.Degraded
 		default:
-			phase = status.Booting
+			now = status.Booting
 		}
 	}
-	return phase
+	return now
 }
 
 // arm starts the watchdog where the machine has one, and returns what pets it

@@ -15,10 +15,8 @@ import (
 	"holdfast/hack/debian"
 	"holdfast/hack/kernel"
 	"holdfast/rootfs/image"
-	"holdfast/rootfs/initrd"
 	"holdfast/rootfs/keys"
 	"holdfast/rootfs/manifest"
-	"holdfast/rootfs/slot"
 	"holdfast/rootfs/tree"
 )
 
@@ -54,6 +52,7 @@ type builder struct {
 	keys       *keys.Keys
 	root       *image.Root
 	uki        []byte
+	loader     []byte
 }
 
 // step is one part of the build; the last ones take seconds and always run.
@@ -72,6 +71,8 @@ var steps = []step{
 	{"programs", (*builder).buildPrograms},
 	{"root", (*builder).makeRoot},
 	{"uki", (*builder).makeUKI},
+	{"loader", (*builder).signLoader},
+	{"PCRs", (*builder).predictPCRs},
 	{"disk", (*builder).makeDisk},
 	{"manifest", (*builder).writeManifest},
 }
@@ -175,67 +176,6 @@ func (b *builder) buildPrograms(ctx context.Context) error {
 	return nil
 }
 
-func (b *builder) makeUKI(context.Context) error {
-	stub, err := b.tool("usr/lib/systemd/boot/efi/linuxx64.efi.stub")
-	if err != nil {
-		return err
-	}
-	linux, err := os.ReadFile(b.kernel.Image)
-	if err != nil {
-		return err
-	}
-	init, err := os.ReadFile(b.own["init"])
-	if err != nil {
-		return err
-	}
-	u := image.UKI{
-		Stub: stub, Kernel: linux, Release: b.kernel.Version,
-		OSRelease: tree.OSRelease(b.version), Cmdline: image.Cmdline(b.root.Hash, b.posture),
-	}
-	unsigned := filepath.Join(b.out, "uki.unsigned.efi")
-	key := cache.Key(string(stub), string(linux), string(init), u.OSRelease, u.Cmdline, u.Release)
-	err = unlessMade(unsigned, key, func() error {
-		if u.Initrd, err = initrd.Build(init); err != nil {
-			return err
-		}
-		pe, err := u.Build()
-		if err != nil {
-			return err
-		}
-		return replace(unsigned, pe)
-	})
-	if err != nil {
-		return err
-	}
-	return b.signUKI(unsigned)
-}
-
-// signUKI signs the image. A signature carries its time; an unchanged image
-// keeps the one it has.
-func (b *builder) signUKI(unsigned string) error {
-	pe, err := os.ReadFile(unsigned)
-	if err != nil {
-		return err
-	}
-	signed := b.signedUKI()
-	err = unlessMade(signed, cache.Key(string(pe), string(b.keys.DB.Cert.Raw)), func() error {
-		pe, err := b.signer().Sign(pe)
-		if err != nil {
-			return err
-		}
-		return replace(signed, pe)
-	})
-	if err != nil {
-		return err
-	}
-	b.uki, err = os.ReadFile(signed)
-	return err
-}
-
-func (b *builder) signedUKI() string {
-	return filepath.Join(b.out, slot.Entry{Version: b.version}.FileName())
-}
-
 // unlessMade makes a file unless it was made from the same inputs before. The
 // key is written last: an interrupted build leaves none.
 func unlessMade(file, key string, make func() error) error {
@@ -258,32 +198,20 @@ func (b *builder) tool(path string) ([]byte, error) {
 	return os.ReadFile(filepath.Join(b.tools.Root, path))
 }
 
-func (b *builder) signer() image.Signer {
-	return image.Signer{Key: b.keys.DB.Signer, Cert: b.keys.DB.Cert}
-}
-
 // diskBytes is what a disk image takes before the first boot makes its state
 // partition as large as the disk.
 const diskBytes = 3 << 30
 
 func (b *builder) makeDisk(ctx context.Context) error {
-	loader, err := b.tool("usr/lib/systemd/boot/efi/systemd-bootx64.efi")
-	if err != nil {
-		return err
-	}
 	to := filepath.Join(b.out, "disk.raw")
-	key := cache.Key(string(loader), string(b.uki), hex.EncodeToString(b.root.Hash[:]), string(b.keys.DB.Cert.Raw))
+	key := cache.Key(string(b.loader), string(b.uki), hex.EncodeToString(b.root.Hash[:]), b.keys.ID())
 	return unlessMade(to, key, func() error {
-		signed, err := b.signer().Sign(loader)
-		if err != nil {
-			return err
-		}
 		enroll, err := b.keys.EnrollFiles()
 		if err != nil {
 			return err
 		}
 		return image.Disk{
-			Version: b.version, Root: b.root, UKI: b.uki, Loader: signed, Enroll: enroll, Bytes: diskBytes,
+			Version: b.version, Root: b.root, UKI: b.uki, Loader: b.loader, Enroll: enroll, Bytes: diskBytes,
 		}.Write(ctx, to)
 	})
 }

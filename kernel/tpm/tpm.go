@@ -1,13 +1,13 @@
-// Package tpm extends PCRs of the machine's TPM 2.0 through /dev/tpmrm0.
+// Package tpm opens the machine's TPM 2.0, /dev/tpmrm0, and extends its PCRs.
 package tpm
 
 import (
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/google/go-tpm/tpm2"
 	"github.com/google/go-tpm/tpm2/transport"
@@ -29,44 +29,100 @@ func Version() string {
 }
 
 // ExtendPhase measures a boot phase: the word's bytes, without a NUL, are
-// hashed and extended into the PCR's SHA-256 bank (systemd-pcrphase's format).
+// hashed and extended into every bank of the PCR (systemd-pcrphase's format).
 func ExtendPhase(pcr int, phase string) error {
-	// Not os.Open, which would make the file non-blocking: a read would then
-	// return nothing while the TPM still works.
-	fd, err := unix.Open(device, unix.O_RDWR|unix.O_CLOEXEC, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		return ErrNone
-	}
+	c, err := Open()
 	if err != nil {
-		return fmt.Errorf("open TPM: %w", err)
+		return err
 	}
-	f := os.NewFile(uintptr(fd), device)
-	defer f.Close()
-	return extend(conn{f}, pcr, phase)
+	defer c.Close()
+	return extend(c, pcr, phase)
 }
 
+// Open opens the TPM. It is a transport of go-tpm's, which sessions and keys
+// that are not closed or flushed do not outlive.
+func Open() (transport.TPMCloser, error) {
+	fd, err := unix.Open(device, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, ErrNone
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open TPM: %w", err)
+	}
+	return &conn{fd: fd, limit: commandLimit}, nil
+}
+
+// commandLimit is how long a TPM may take for one command. The kernel itself
+// waits for minutes.
+const commandLimit = 30 * time.Second
+
+// ErrStuck means that the TPM has not answered in time; it gets no more commands
+// through this connection.
+var ErrStuck = errors.New("the TPM does not answer")
+
 // conn speaks to the kernel's resource manager: one write is a command, one
-// read its response. go-tpm's own transport would link its legacy API.
-type conn struct{ f *os.File }
+// read its response. go-tpm's own transport would link its legacy API. The
+// descriptor does not block, and is polled here: to the runtime's poller the
+// empty read of a TPM that still works would be the end of the file.
+type conn struct {
+	fd    int
+	limit time.Duration
+	stuck bool
+}
 
 const maxResponse = 4096
 
-func (c conn) Send(command []byte) ([]byte, error) {
-	if _, err := c.f.Write(command); err != nil {
+// Send implements transport.TPM.
+func (c *conn) Send(command []byte) ([]byte, error) {
+	if c.stuck {
+		return nil, ErrStuck
+	}
+	if _, err := unix.Write(c.fd, command); err != nil {
+		return nil, err
+	}
+	if err := c.await(); err != nil {
 		return nil, err
 	}
 	response := make([]byte, maxResponse)
-	n, err := c.f.Read(response)
-	return response[:n], err
+	n, err := unix.Read(c.fd, response)
+	return response[:max(n, 0)], err
 }
 
+// await waits for the response.
+func (c *conn) await() error {
+	for deadline := time.Now().Add(c.limit); ; {
+		left := time.Until(deadline).Milliseconds()
+		if left <= 0 {
+			c.stuck = true
+			return fmt.Errorf("%w within %s", ErrStuck, c.limit)
+		}
+		ready := []unix.PollFd{{Fd: int32(c.fd), Events: unix.POLLIN}}
+		n, err := unix.Poll(ready, int(left))
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return err
+		}
+		if n > 0 {
+			return nil
+		}
+	}
+}
+
+// Close implements io.Closer. A descriptor whose TPM is stuck stays open: the
+// kernel would wait for the TPM in close(2).
+func (c *conn) Close() error {
+	if c.stuck {
+		return nil
+	}
+	return unix.Close(c.fd)
+}
+
+// extend lets the TPM do the hashing, so that no bank is left out: in a bank
+// without the phases anyone could extend them later, and have what is sealed to
+// the first.
 func extend(t transport.TPM, pcr int, phase string) error {
-	digest := sha256.Sum256([]byte(phase))
-	_, err := tpm2.PCRExtend{
+	_, err := tpm2.PCREvent{
 		PCRHandle: tpm2.AuthHandle{Handle: tpm2.TPMHandle(pcr), Auth: tpm2.PasswordAuth(nil)},
-		Digests: tpm2.TPMLDigestValues{Digests: []tpm2.TPMTHA{
-			{HashAlg: tpm2.TPMAlgSHA256, Digest: digest[:]},
-		}},
+		EventData: tpm2.TPM2BEvent{Buffer: []byte(phase)},
 	}.Execute(t)
 	if err != nil {
 		return fmt.Errorf("extend PCR %d with %q: %w", pcr, phase, err)

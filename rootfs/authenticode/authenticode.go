@@ -1,4 +1,4 @@
-// Package authenticode signs EFI programs for Secure Boot.
+// Package authenticode signs EFI programs for Secure Boot, and hashes and verifies them as firmware does.
 //
 // The signature is a PKCS #7 SignedData over the SHA-256 of the program, in its
 // certificate table, as Microsoft's Windows Authenticode Portable Executable
@@ -35,4 +35,31 @@ func Sign(image []byte, key crypto.Signer, cert *x509.Certificate) ([]byte, erro
 		return nil, fmt.Errorf("sign EFI program: %w", err)
 	}
 	return program.Bytes(), nil
+}
+
+// Digest gives the hash functions of a program that firmware measures: the
+// signature and what a signature changes are left out.
+func Digest(image []byte) (func(crypto.Hash) []byte, error) {
+	program, err := authenticode.Parse(bytes.NewReader(image))
+	if err != nil {
+		return nil, fmt.Errorf("hash EFI program: %w", err)
+	}
+	return program.Hash, nil
+}
+
+// Verify checks that a program is signed by the key of a certificate itself,
+// not by one below it.
+func Verify(image []byte, cert *x509.Certificate) error {
+	program, err := authenticode.Parse(bytes.NewReader(image))
+	if err != nil {
+		return fmt.Errorf("verify EFI program: %w", err)
+	}
+	ok, err := program.Verify(cert)
+	if err == nil && !ok {
+		err = errors.New("no signature of it")
+	}
+	if err != nil {
+		return fmt.Errorf("verify EFI program with the certificate of %q: %w", cert.Subject.CommonName, err)
+	}
+	return nil
 }

@@ -19,6 +19,8 @@ import (
 	"holdfast/rootfs/authenticode"
 	"holdfast/rootfs/esp"
 	"holdfast/rootfs/gpt"
+	"holdfast/rootfs/pcr"
+	"holdfast/rootfs/pcrsig"
 	"holdfast/rootfs/slot"
 	"holdfast/rootfs/uki"
 	"holdfast/rootfs/verity"
@@ -114,6 +116,7 @@ type UKI struct {
 	Stub, Kernel, Initrd []byte
 	OSRelease, Cmdline   string
 	Release              string // uname -r of the kernel
+	PolicyKey            []byte // public, PEM
 }
 
 // Build makes the unsigned image.
@@ -122,6 +125,7 @@ func (u UKI) Build() ([]byte, error) {
 		{Name: ".osrel", Data: []byte(u.OSRelease)},
 		{Name: ".cmdline", Data: []byte(u.Cmdline)},
 		{Name: ".uname", Data: []byte(u.Release)},
+		{Name: ".pcrpkey", Data: u.PolicyKey},
 		{Name: ".linux", Data: u.Kernel},
 		{Name: ".initrd", Data: u.Initrd},
 	})
@@ -133,14 +137,52 @@ func Cmdline(hash [32]byte, posture string) string {
 		" console=ttyS0 quiet loglevel=4 printk.devkmsg=on panic=10 oops=panic"
 }
 
-// Signer signs boot programs; the key may live anywhere a crypto.Signer can.
+// Signer signs boot programs; the keys may live anywhere a crypto.Signer can.
 type Signer struct {
-	Key  crypto.Signer
-	Cert *x509.Certificate
+	Key    crypto.Signer
+	Cert   *x509.Certificate
+	Policy crypto.Signer // signs what PCR 11 may be
 }
 
 // Sign adds an Authenticode signature to a PE image.
 func (s Signer) Sign(pe []byte) ([]byte, error) { return authenticode.Sign(pe, s.Key, s.Cert) }
+
+// SignUKI adds both signatures to an unsigned UKI: that of the policy for its
+// PCR 11, as the section .pcrsig, and that for Secure Boot. So an unsigned UKI
+// can be made, and compared, by anyone who has the public keys.
+func (s Signer) SignUKI(unsigned []byte) ([]byte, error) {
+	policies, err := s.Policies(unsigned)
+	if err != nil {
+		return nil, fmt.Errorf("sign UKI: %w", err)
+	}
+	pe, err := uki.Build(unsigned, []uki.Section{{Name: ".pcrsig", Data: policies}})
+	if err != nil {
+		return nil, fmt.Errorf("sign UKI: %w", err)
+	}
+	return s.Sign(pe)
+}
+
+// Policies signs what PCR 11 holds while the initrd of a UKI runs, for every
+// bank: the content of .pcrsig.
+func (s Signer) Policies(pe []byte) ([]byte, error) {
+	kernel, err := pcr.UKI(pe)
+	if err != nil {
+		return nil, err
+	}
+	var policies []pcrsig.Policy
+	for bank := range pcr.Banks() {
+		value, err := kernel.Value(bank, pcr.Phases()[0])
+		if err != nil {
+			return nil, err
+		}
+		p, err := pcrsig.Sign(s.Policy, bank, []int{pcr.Kernel}, value)
+		if err != nil {
+			return nil, err
+		}
+		policies = append(policies, p)
+	}
+	return pcrsig.Encode(policies)
+}
 
 // Disk is what goes onto a disk.
 type Disk struct {

@@ -95,6 +95,19 @@ func (k *Keys) EnrollFiles() (map[string][]byte, error) {
 	return files, nil
 }
 
+// Variables gives the contents of PK, KEK and db once the keys are enrolled.
+func (k *Keys) Variables() (map[string][]byte, error) {
+	contents := map[string][]byte{}
+	for name, p := range map[string]Pair{"PK": k.PK, "KEK": k.KEK, "db": k.DB} {
+		list, err := encodeList(p.Cert)
+		if err != nil {
+			return nil, fmt.Errorf("encode variable %s: %w", name, err)
+		}
+		contents[name] = list
+	}
+	return contents, nil
+}
+
 // signVariable gives the content of a variable that has one certificate, as
 // SetVariable takes it.
 func signVariable(name, vendor string, cert *x509.Certificate, by Pair) ([]byte, error) {

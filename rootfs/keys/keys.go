@@ -1,19 +1,23 @@
-// Package keys makes and loads the Secure Boot keys PK, KEK and db, and the files with which firmware enrols them.
+// Package keys makes and loads the Secure Boot keys PK, KEK and db with the files that enrol them, and the policy key.
 //
 // A directory, mode 0700, holds for each of the three a private key (PEM,
-// PKCS #8, mode 0600) and its self-signed certificate:
+// PKCS #8, mode 0600) and its self-signed certificate, and for the policy key its
+// public part:
 //
-//	PK.key   PK.crt  (PEM)  PK.der
-//	KEK.key  KEK.crt (PEM)  KEK.der
-//	db.key   db.crt  (PEM)  db.der
+//	PK.key      PK.crt  (PEM)  PK.der
+//	KEK.key     KEK.crt (PEM)  KEK.der
+//	db.key      db.crt  (PEM)  db.der
+//	policy.key  policy.pub (PEM, SubjectPublicKeyInfo)
 //
 // PK signs changes of PK and KEK, KEK those of db, and db the programs that
-// firmware starts. Keys of a production line have the same form, or are signers
-// that keep the private part elsewhere.
+// firmware starts. The policy key signs what PCR 11 of a UKI may be for a TPM to
+// give a secret away. Keys of a production line have the same form, or are
+// signers that keep the private part elsewhere.
 //
 // # Decisions
 //
-// RSA with 2048 bits: UEFI requires firmware to know it, and no larger.
+// RSA with 2048 bits: UEFI requires firmware to know it, the TCG's PC Client
+// profile a TPM, and neither a larger one.
 package keys
 
 import (
@@ -36,6 +40,7 @@ import (
 // Keys are a machine owner's.
 type Keys struct {
 	PK, KEK, DB Pair
+	Policy      crypto.Signer
 }
 
 // Pair is a key and its certificate.
@@ -45,10 +50,11 @@ type Pair struct {
 }
 
 // Make makes development keys in dir, all or none, where there are none yet.
-// Keys that are there are never replaced.
+// Keys that are there are never replaced; a policy key is added to a set of the
+// three that was made before there was one.
 func Make(dir string) error {
 	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
-		if _, err := Load(dir); err != nil {
+		if err := complete(dir); err != nil {
 			return fmt.Errorf("make keys: %s is not empty: %w", dir, err)
 		}
 		return nil
@@ -66,6 +72,9 @@ func Make(dir string) error {
 		if err := makePair(fresh, name); err != nil {
 			return fmt.Errorf("make key %s: %w", name, err)
 		}
+	}
+	if err := makePolicy(fresh); err != nil {
+		return fmt.Errorf("make key policy: %w", err)
 	}
 	if err := os.Rename(fresh, dir); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("make keys: %w", err)
@@ -97,7 +106,7 @@ func makePair(dir, name string) error {
 	if err != nil {
 		return err
 	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
+	private, err := encodeKey(key)
 	if err != nil {
 		return err
 	}
@@ -106,7 +115,7 @@ func makePair(dir, name string) error {
 		mode   fs.FileMode
 		data   []byte
 	}{
-		{".key", 0o600, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})},
+		{".key", 0o600, private},
 		{".crt", 0o644, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})},
 		{".der", 0o644, der},
 	} {
@@ -115,6 +124,11 @@ func makePair(dir, name string) error {
 		}
 	}
 	return nil
+}
+
+func encodeKey(key *rsa.PrivateKey) ([]byte, error) {
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), err
 }
 
 // writeFile writes a file through to the disk: a rename of the directory must
@@ -130,6 +144,17 @@ func writeFile(path string, data []byte, mode fs.FileMode) error {
 
 // Load reads the keys in dir.
 func Load(dir string) (*Keys, error) {
+	k, err := loadPairs(dir)
+	if err != nil {
+		return nil, err
+	}
+	if k.Policy, err = loadPolicy(dir); err != nil {
+		return nil, err
+	}
+	return k, nil
+}
+
+func loadPairs(dir string) (*Keys, error) {
 	var k Keys
 	for _, p := range []struct {
 		name string
@@ -145,36 +170,45 @@ func Load(dir string) (*Keys, error) {
 
 func loadPair(dir, name string) (Pair, error) {
 	keyFile, certFile := filepath.Join(dir, name+".key"), filepath.Join(dir, name+".crt")
-	info, err := os.Stat(keyFile)
+	key, err := loadPrivate(keyFile)
 	if err != nil {
 		return Pair{}, err
 	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return Pair{}, fmt.Errorf("%s: mode %04o lets others in, expected 0600", keyFile, info.Mode().Perm())
-	}
-	der, err := readPEM(keyFile, "PRIVATE KEY")
+	der, err := readPEM(certFile, "CERTIFICATE")
 	if err != nil {
-		return Pair{}, err
-	}
-	key, err := x509.ParsePKCS8PrivateKey(der)
-	if err != nil {
-		return Pair{}, fmt.Errorf("%s: %w", keyFile, err)
-	}
-	if der, err = readPEM(certFile, "CERTIFICATE"); err != nil {
 		return Pair{}, err
 	}
 	cert, err := x509.ParseCertificate(der)
 	if err != nil {
 		return Pair{}, fmt.Errorf("%s: %w", certFile, err)
 	}
-	signer, isRSA := key.(*rsa.PrivateKey)
-	switch {
-	case !isRSA:
-		return Pair{}, fmt.Errorf("%s: %T, expected an RSA key", keyFile, key)
-	case !signer.PublicKey.Equal(cert.PublicKey):
+	if !key.PublicKey.Equal(cert.PublicKey) {
 		return Pair{}, fmt.Errorf("%s: not the key of %s", keyFile, certFile)
 	}
-	return Pair{signer, cert}, nil
+	return Pair{key, cert}, nil
+}
+
+func loadPrivate(file string) (*rsa.PrivateKey, error) {
+	info, err := os.Stat(file)
+	if err != nil {
+		return nil, err
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		return nil, fmt.Errorf("%s: mode %04o lets others in, expected 0600", file, info.Mode().Perm())
+	}
+	der, err := readPEM(file, "PRIVATE KEY")
+	if err != nil {
+		return nil, err
+	}
+	key, err := x509.ParsePKCS8PrivateKey(der)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	private, isRSA := key.(*rsa.PrivateKey)
+	if !isRSA {
+		return nil, fmt.Errorf("%s: %T, expected an RSA key", file, key)
+	}
+	return private, nil
 }
 
 func readPEM(path, blockType string) ([]byte, error) {

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"holdfast/rootfs/pcrsig"
 )
 
 func TestSizes(t *testing.T) {
@@ -53,6 +55,11 @@ func TestMake(t *testing.T) {
 			}
 		}
 	}
+	for name, mode := range map[string]os.FileMode{"policy.key": 0o600, "policy.pub": 0o644} {
+		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Mode() != mode {
+			t.Errorf("%s: %v, %v", name, info, err)
+		}
+	}
 	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("directory: %v, %v", info, err)
 	}
@@ -64,6 +71,43 @@ func TestMake(t *testing.T) {
 		t.Errorf("keys were replaced (%v)", err)
 	}
 	if left, err := os.ReadDir(filepath.Dir(dir)); err != nil || len(left) != 1 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// TestMakeAddsThePolicyKey to keys that were made without one.
+func TestMakeAddsThePolicyKey(t *testing.T) {
+	dir, k := makeKeys(t)
+	for _, name := range []string{"policy.key", "policy.pub"} {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := Load(dir); err == nil || !strings.HasPrefix(err.Error(), "load key policy: ") {
+		t.Errorf("load without a policy key: %v", err)
+	}
+	var makers sync.WaitGroup
+	for range 4 {
+		makers.Go(func() {
+			if err := Make(dir); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	makers.Wait()
+	now, err := Load(dir)
+	if err != nil || !now.DB.Cert.Equal(k.DB.Cert) || now.ID() != k.ID() {
+		t.Fatalf("the other keys changed (%v)", err)
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "policy.pub"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := pcrsig.ParsePublicKey(text)
+	if err != nil || !public.Equal(now.Policy.Public()) {
+		t.Errorf("policy.pub is not that of policy.key (%v)", err)
+	}
+	if left, err := filepath.Glob(filepath.Join(dir, ".policy-*")); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
 }
@@ -95,6 +139,8 @@ func TestLoadErrors(t *testing.T) {
 			"load key PK: open DIR/PK.crt: no such file or directory"},
 		{"not PEM", func(dir string) error { return os.WriteFile(filepath.Join(dir, "PK.crt"), []byte("x"), 0o600) },
 			`load key PK: DIR/PK.crt: expected one PEM block "CERTIFICATE"`},
+		{"policy key's permissions", func(dir string) error { return os.Chmod(filepath.Join(dir, "policy.key"), 0o604) },
+			"load key policy: DIR/policy.key: mode 0604 lets others in, expected 0600"},
 		{"another's certificate", func(dir string) error { return os.Rename(filepath.Join(dir, "db.crt"), filepath.Join(dir, "KEK.crt")) },
 			"load key KEK: DIR/KEK.key: not the key of DIR/KEK.crt"},
 	}
@@ -105,7 +151,7 @@ func TestLoadErrors(t *testing.T) {
 			if err := os.CopyFS(broken, os.DirFS(dir)); err != nil {
 				t.Fatal(err)
 			}
-			for _, name := range []string{"PK", "KEK", "db"} { // CopyFS knows only its own modes
+			for _, name := range []string{"PK", "KEK", "db", "policy"} { // CopyFS knows only its own modes
 				if err := os.Chmod(filepath.Join(broken, name+".key"), 0o600); err != nil {
 					t.Fatal(err)
 				}

@@ -59,8 +59,9 @@ func ask(ctx context.Context, url string) (string, error) {
 
 // steps are the boot steps every report must show, by stage.
 var steps = []string{
-	"1 mount kernel", "1 read command line", "1 measure enter", "1 find root", "1 open verity", "1 mount root", "1 raise clock",
+	"1 mount kernel", "1 read command line", "1 measure enter", "1 find root", "1 open verity", "1 mount root", "1 raise clock", "1 measure leave",
 	"2 mount run-time", "2 set sysctls", "2 check posture", "2 mount state", "2 recall time", "2 lend time", "2 mount host paths", "2 set identity",
+	"2 measure sysinit",
 }
 
 func TestNodeServesItsPod(t *testing.T) {

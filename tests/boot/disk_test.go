@@ -8,8 +8,8 @@ import (
 	"path/filepath"
 	"testing"
 
-	"holdfast/rootfs/authenticode"
 	"holdfast/rootfs/gpt"
+	"holdfast/rootfs/image"
 	"holdfast/rootfs/keys"
 	"holdfast/rootfs/slot"
 	"holdfast/rootfs/uki"
@@ -163,7 +163,7 @@ func (d *disk) replaceUKI(t *testing.T, rel *release.Release, pe []byte) {
 }
 
 // recmdline makes the release's UKI anew with a changed command line of the
-// same length, signed by a key.
+// same length, signed by a key; its PCR 11 by the release's policy key.
 func recmdline(t *testing.T, rel *release.Release, edit func(string) string, by keys.Pair) []byte {
 	t.Helper()
 	pe, err := os.ReadFile(rel.UnsignedUKI())
@@ -184,12 +184,7 @@ func recmdline(t *testing.T, rel *release.Release, edit func(string) string, by 
 		}
 		pe = bytes.Replace(pe, s.Data, line, 1)
 	}
-	return sign(t, pe, by)
-}
-
-func sign(t *testing.T, pe []byte, by keys.Pair) []byte {
-	t.Helper()
-	signed, err := authenticode.Sign(pe, by.Signer, by.Cert)
+	signed, err := image.Signer{Key: by.Signer, Cert: by.Cert, Policy: rel.Keys.Policy}.SignUKI(pe)
 	if err != nil {
 		t.Fatal(err)
 	}

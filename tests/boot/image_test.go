@@ -67,7 +67,7 @@ func espFile(t *testing.T, d *disk, name string) string {
 func TestUKISections(t *testing.T) {
 	rel := release.Open(t)
 	out := oracle(t, "objdump", "-h", rel.UnsignedUKI())
-	for _, want := range []string{".osrel", ".cmdline", ".uname", ".linux", ".initrd", ".sbat"} {
+	for _, want := range []string{".osrel", ".cmdline", ".uname", ".linux", ".initrd", ".sbat", ".pcrpkey"} {
 		if !regexp.MustCompile(`(?m)^\s*\d+ ` + regexp.QuoteMeta(want) + `\s`).MatchString(out) {
 			t.Errorf("no section %s:\n%s", want, out)
 		}

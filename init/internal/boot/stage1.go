@@ -12,11 +12,11 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"holdfast/init/internal/phase"
 	"holdfast/kernel/block"
 	"holdfast/kernel/cmdline"
 	"holdfast/kernel/dm"
 	"holdfast/kernel/mount"
-	"holdfast/kernel/tpm"
 	"holdfast/kernel/uevent"
 	"holdfast/rootfs/gpt"
 	"holdfast/rootfs/slot"
@@ -37,7 +37,6 @@ var Stage1 = []Step{
 
 const (
 	newRoot       = "/sysroot"
-	phasePCR      = 11
 	partitionWait = 20 * time.Second
 	rootName      = "root" // device-mapper name
 )
@@ -83,8 +82,8 @@ func parseCmdline(n *Node) (string, error) {
 	return "root hash " + v[:16] + "…", nil
 }
 
-func measure(phase string) func(*Node) (string, error) {
-	return func(*Node) (string, error) { return phase, tpm.ExtendPhase(phasePCR, phase) }
+func measure(name string) func(*Node) (string, error) {
+	return func(*Node) (string, error) { return name, phase.Enter(name) }
 }
 
 // findRoot waits for the two partitions that the root hash names. Devices

@@ -39,6 +39,7 @@ var Stage2State = []Step{
 	{Name: "lend time", Survive: true, Do: lendTime},
 	{Name: "mount host paths", Do: mountHostPaths},
 	{Name: "set identity", Do: setIdentity},
+	{Name: "measure sysinit", Survive: true, Do: measure("sysinit")},
 }
 
 var runtimeMounts = []mount.Mount{

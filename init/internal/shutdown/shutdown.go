@@ -11,24 +11,23 @@ import (
 	"golang.org/x/sys/unix"
 
 	"holdfast/init/internal/guard"
+	"holdfast/init/internal/phase"
 	"holdfast/kernel/cgroup"
 	"holdfast/kernel/mount"
 	"holdfast/kernel/power"
-	"holdfast/kernel/tpm"
 )
 
 const (
 	termLimit   = 3 * time.Second
 	syncLimit   = 15 * time.Second
 	freezeLimit = 5 * time.Second
-	phasePCR    = 11
 )
 
 // Now takes the machine down. Every wait is bounded; what had to be forced is
 // said. It returns only when reboot(2) failed.
 func Now(action power.Action, say func(text string)) error {
 	endProcesses(say)
-	if err := tpm.ExtendPhase(phasePCR, "shutdown"); err != nil {
+	if err := phase.Enter("shutdown"); err != nil {
 		say("measure shutdown: " + err.Error())
 	}
 	unmountAll(say)
