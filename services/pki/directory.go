@@ -202,9 +202,9 @@ func (d *Directory) earlier(name string) ([]*x509.Certificate, error) {
 	return all, nil
 }
 
-// RevokeClient revokes every certificate of a client that could still be
-// used, and returns their serial numbers.
-func (d *Directory) RevokeClient(name string, now time.Time) ([]*big.Int, error) {
+// Revocable are the serial numbers to revoke for a client: of every certificate
+// for its key that could still be used.
+func (d *Directory) Revocable(name string, now time.Time) ([]*big.Int, error) {
 	c, err := d.Client(name)
 	if err != nil {
 		return nil, err
@@ -219,7 +219,7 @@ func (d *Directory) RevokeClient(name string, now time.Time) ([]*big.Int, error)
 			serials = append(serials, e.SerialNumber)
 		}
 	}
-	return serials, d.Revoke(serials, now)
+	return serials, nil
 }
 
 // Revoke adds serial numbers to the list.

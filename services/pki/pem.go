@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/ecdsa"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -113,6 +114,14 @@ func parseBundle(data []byte) (certificates []*x509.Certificate, lists []*x509.R
 		}
 	}
 	return certificates, lists, nil
+}
+
+// Pair puts a certificate and its key together for TLS.
+func Pair(c *x509.Certificate, k crypto.Signer) (tls.Certificate, error) {
+	if !match(k, c) {
+		return tls.Certificate{}, fmt.Errorf("the key does not belong to the certificate of %s", c.Subject.CommonName)
+	}
+	return tls.Certificate{Certificate: [][]byte{c.Raw}, PrivateKey: k, Leaf: c}, nil
 }
 
 // match reports whether a key belongs to a certificate.

@@ -58,9 +58,16 @@ func (e *PinError) Error() string {
 	return fmt.Sprintf("the node's key is %s, expected the pinned %s", e.Got, e.Want)
 }
 
-// ClientConfig is the operator's side. A node is known by the fingerprint of its
-// key, not by a name or an authority.
-func ClientConfig(own tls.Certificate, fingerprint string) *tls.Config {
+// Peer is how a client knows a node: by the fingerprint of its key or, where
+// there is none, by an authority's word for its host name.
+type Peer struct {
+	Fingerprint string
+	Authorities Trust
+	Host        string
+}
+
+// ClientConfig is the operator's side.
+func ClientConfig(own tls.Certificate, node Peer, now func() time.Time) *tls.Config {
 	c := base()
 	c.Certificates = []tls.Certificate{own}
 	c.InsecureSkipVerify = true // VerifyConnection decides
@@ -68,12 +75,31 @@ func ClientConfig(own tls.Certificate, fingerprint string) *tls.Config {
 		if err := checkSuite(s); err != nil {
 			return err
 		}
-		if got := Fingerprint(s.PeerCertificates[0]); got != fingerprint {
-			return &PinError{fingerprint, got}
+		return node.verify(s.PeerCertificates[0], now())
+	}
+	return c
+}
+
+func (p Peer) verify(c *x509.Certificate, now time.Time) error {
+	if p.Fingerprint != "" {
+		if got := Fingerprint(c); got != p.Fingerprint {
+			return &PinError{p.Fingerprint, got}
 		}
 		return nil
 	}
-	return c
+	if err := approved(c); err != nil {
+		return fmt.Errorf("the node's certificate %w", err)
+	}
+	_, err := c.Verify(x509.VerifyOptions{
+		Roots: p.Authorities.pool(), CurrentTime: now, DNSName: p.Host, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	})
+	if err == nil {
+		err = p.Authorities.checkRevoked(c, now)
+	}
+	if err != nil {
+		return fmt.Errorf("the node's certificate is not acceptable, and no fingerprint is pinned: %w", err)
+	}
+	return nil
 }
 
 // ServingLife is how long a node's own certificate lives. Nobody checks it, but

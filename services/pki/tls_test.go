@@ -72,7 +72,7 @@ func TestHandshake(t *testing.T) {
 	pin := Fingerprint(serving)
 	alice := a.forge(t, aliceKey.Public(), nil)
 	with := func(c *x509.Certificate, change func(*tls.Config)) *tls.Config {
-		conf := ClientConfig(pair(t, c, aliceKey), pin)
+		conf := ClientConfig(pair(t, c, aliceKey), Peer{Fingerprint: pin}, clock)
 		if change != nil {
 			change(conf)
 		}
@@ -97,7 +97,7 @@ func TestHandshake(t *testing.T) {
 	check("X25519", with(alice, func(c *tls.Config) { c.CurvePreferences = []tls.CurveID{tls.X25519} }), "key exchange")
 
 	// Another key of the node's is refused before the client says anything.
-	_, err = talk(addr, ClientConfig(pair(t, alice, aliceKey), "SHA256:other"))
+	_, err = talk(addr, ClientConfig(pair(t, alice, aliceKey), Peer{Fingerprint: "SHA256:other"}, clock))
 	if pinned, ok := errors.AsType[*PinError](err); !ok || pinned.Got != pin {
 		t.Errorf("another pin: %v", err)
 	}
@@ -115,6 +115,34 @@ func TestHandshake(t *testing.T) {
 	}
 	current <- revoking
 	check("revoked", with(alice, nil), "is revoked")
+}
+
+// Without a pinned key, an authority's word for the host counts.
+func TestPeerByAuthority(t *testing.T) {
+	a, stranger := newAuthority(t, "a"), newAuthority(t, "stranger")
+	public := newKey(t, elliptic.P256()).Public()
+	server := func(c *x509.Certificate) {
+		c.ExtKeyUsage, c.DNSNames = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, []string{"node-1"}
+	}
+	trust, err := NewTrust([]*x509.Certificate{a.Certificate}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		c    *x509.Certificate
+		peer Peer
+		want string
+	}{
+		"good":       {a.forge(t, public, server), Peer{Authorities: trust, Host: "node-1"}, ""},
+		"wrong host": {a.forge(t, public, server), Peer{Authorities: trust, Host: "node-2"}, "valid for node-1, not node-2"},
+		"stranger":   {stranger.forge(t, public, server), Peer{Authorities: trust, Host: "node-1"}, "unknown authority"},
+		"client":     {a.forge(t, public, func(c *x509.Certificate) { c.DNSNames = []string{"node-1"} }), Peer{Authorities: trust, Host: "node-1"}, "incompatible key usage"},
+		"neither":    {a.forge(t, public, server), Peer{Host: "node-1"}, "no fingerprint is pinned"},
+	} {
+		if err := test.peer.verify(test.c, now); (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: %v, want %q", name, err, test.want)
+		}
+	}
 }
 
 func TestCipherSuites(t *testing.T) {

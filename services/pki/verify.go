@@ -109,17 +109,21 @@ func approved(c *x509.Certificate) error {
 
 // checkChain wants one of the authorities as the direct issuer.
 func (t Trust) checkChain(c *x509.Certificate, now time.Time) error {
-	roots := x509.NewCertPool()
-	for _, a := range t.authorities {
-		roots.AddCert(a)
-	}
-	_, err := c.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	_, err := c.Verify(x509.VerifyOptions{Roots: t.pool(), CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
 	if _, unknown := errors.AsType[x509.UnknownAuthorityError](err); unknown {
 		return fmt.Errorf("is from an authority that is not trusted here, %.64q", c.Issuer.CommonName)
 	} else if err != nil {
 		return fmt.Errorf("does not verify: %w", err)
 	}
 	return nil
+}
+
+func (t Trust) pool() *x509.CertPool {
+	p := x509.NewCertPool()
+	for _, a := range t.authorities {
+		p.AddCert(a)
+	}
+	return p
 }
 
 // checkRevoked asks every list of the authority that issued the certificate.
