@@ -21,6 +21,14 @@ const (
 	GroupReaderName = "holdfast-reader"
 )
 
+// GroupOperator is the gid of the group whose members are operators, named
+// GroupOperatorName on the node. They must be in GroupReader as well, whose the
+// socket is.
+const (
+	GroupOperator     = 901
+	GroupOperatorName = "holdfast-operator"
+)
+
 // Version is the protocol's.
 const Version = 1
 
