@@ -83,11 +83,11 @@ type authority struct {
 	Serial      string    `json:"serial"`
 	Expires     time.Time `json:"expires"`
 	Revoked     []string  `json:"revoked"`
-	Clients     []client  `json:"clients"`
+	Clients     []shown   `json:"clients"`
 }
 
-// client is a client as it is shown.
-type client struct {
+// shown is a client as it is shown.
+type shown struct {
 	Name        string    `json:"name"`
 	Role        string    `json:"role"`
 	Serial      string    `json:"serial"`
@@ -102,7 +102,7 @@ func (s *pkiState) describe(d *pki.Directory) authority {
 	a := authority{
 		Name: d.Certificate.Subject.CommonName, Directory: d.Path, Fingerprint: pki.Fingerprint(d.Certificate),
 		Serial: pki.Serial(d.Certificate.SerialNumber), Expires: d.Certificate.NotAfter,
-		Revoked: []string{}, Clients: []client{},
+		Revoked: []string{}, Clients: []shown{},
 	}
 	for _, e := range d.Revoked.RevokedCertificateEntries {
 		a.Revoked = append(a.Revoked, pki.Serial(e.SerialNumber))
@@ -110,8 +110,8 @@ func (s *pkiState) describe(d *pki.Directory) authority {
 	return a
 }
 
-func (s *pkiState) describeClient(d *pki.Directory, c pki.Client) client {
-	out := client{
+func (s *pkiState) describeClient(d *pki.Directory, c pki.Client) shown {
+	out := shown{
 		Name: c.Certificate.Subject.CommonName, Serial: pki.Serial(c.Certificate.SerialNumber),
 		Fingerprint: pki.Fingerprint(c.Certificate), Expires: c.Certificate.NotAfter,
 		Certificate: c.CertificateFile, State: "valid",
@@ -133,7 +133,7 @@ func (s *pkiState) describeClient(d *pki.Directory, c pki.Client) client {
 	return out
 }
 
-func (s *pkiState) showClient(c client) error {
+func (s *pkiState) showClient(c shown) error {
 	return s.show(c, func(t *table) {
 		t.row("name", c.Name)
 		t.row("role", c.Role)

@@ -8,6 +8,9 @@ import (
 	"strings"
 	"time"
 
+	"holdfast/services/api"
+	"holdfast/services/api/client"
+
 	"github.com/spf13/cobra"
 )
 
@@ -76,6 +79,7 @@ Exit codes: 0 done, 1 failed, 2 the command line was not understood.`,
 	must(root.RegisterFlagCompletionFunc("context", p.completeContexts))
 	must(root.RegisterFlagCompletionFunc("node", p.completeNodes))
 	root.AddCommand(p.pkiCommand(), p.ctxCommand(), p.configCommand(), p.versionCommand())
+	root.AddCommand(p.nodeCommands()...)
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	p.prepare(root)
@@ -138,16 +142,46 @@ func (p *program) warn(format string, args ...any) {
 }
 
 func (p *program) versionCommand() *cobra.Command {
-	return &cobra.Command{
+	var only bool
+	c := &cobra.Command{
 		Use:   "version",
-		Short: "Show the version of this program",
+		Short: "Show the version of this program and of nodes",
 		Args:  words(0, 0),
-		RunE: func(*cobra.Command, []string) error {
-			return p.show(versions{version}, func(w *table) { w.row("CLIENT", version) })
+		RunE: func(c *cobra.Command, _ []string) error {
+			v := versions{Client: version, Nodes: []result[api.Version]{}}
+			if known, err := p.load(); err == nil && (known.Current != "" || p.context != "") && !only {
+				targets, err := p.targets(false)
+				if err != nil {
+					return err
+				}
+				v.Nodes = ask[api.Version](c.Context(), targets, api.GetVersion, client.Args{})
+			}
+			return p.showVersions(v)
 		},
 	}
+	c.Flags().BoolVar(&only, "client", false, "ask no node")
+	return c
 }
 
 type versions struct {
-	Client string `json:"client"`
+	Client string                `json:"client"`
+	Nodes  []result[api.Version] `json:"nodes"`
+}
+
+func (p *program) showVersions(v versions) error {
+	err := p.show(v, func(t *table) {
+		t.row("this program", v.Client)
+		for _, n := range v.Nodes {
+			if n.Answer != nil {
+				t.row(n.Node, n.Answer.Version+", boot "+n.Answer.BootID+", you are "+n.Answer.User+" ("+n.Answer.Role+")")
+			}
+		}
+	})
+	for _, n := range v.Nodes {
+		if n.Error != nil {
+			fmt.Fprintf(p.err, "holdfast: %s: %s\n", n.Node, n.Error)
+			err = errSaid
+		}
+	}
+	return err
 }
