@@ -138,7 +138,7 @@ func (p *program) logsCommand() *cobra.Command {
 		RunE: func(c *cobra.Command, args []string) error {
 			q := values("follow", strconv.FormatBool(going), "previous", strconv.FormatBool(previous), "lines", strconv.Itoa(tail))
 			if since > 0 {
-				q.Set("since", p.now().Add(-since).UTC().Format(time.RFC3339))
+				q.Set("since", p.now().Add(-since).UTC().Format(time.RFC3339Nano))
 			}
 			return follow(p, c, api.ReadLogs, client.Args{Name: args[0], Query: q}, func() func(api.Line) string {
 				inside := false

@@ -32,13 +32,14 @@ const (
 
 // Client calls one node. Several goroutines may use it.
 type Client struct {
-	base string
-	http *http.Client
+	endpoint string
+	tls      *tls.Config
+	http     *http.Client
 }
 
 // New is a client for HOST:PORT. Nothing is sent yet.
 func New(endpoint string, conf *tls.Config) *Client {
-	return &Client{"https://" + endpoint, &http.Client{Transport: &http.Transport{
+	return &Client{endpoint, conf, &http.Client{Transport: &http.Transport{
 		TLSClientConfig: conf, ForceAttemptHTTP2: true, TLSHandshakeTimeout: dialLimit,
 		DialContext: (&net.Dialer{Timeout: dialLimit}).DialContext,
 	}}}
@@ -130,7 +131,7 @@ func (c *Client) send(ctx context.Context, call api.Call, args Args) (*http.Resp
 	if len(args.Query) > 0 {
 		path += "?" + args.Query.Encode()
 	}
-	r, err := http.NewRequestWithContext(ctx, call.Method, c.base+path, bytes.NewReader(args.Body))
+	r, err := http.NewRequestWithContext(ctx, call.Method, "https://"+c.endpoint+path, bytes.NewReader(args.Body))
 	if err != nil {
 		return nil, err
 	}
@@ -139,7 +140,7 @@ func (c *Client) send(ctx context.Context, call api.Call, args Args) (*http.Resp
 	}
 	answer, err := c.http.Do(r)
 	if err != nil {
-		return nil, explain(err)
+		return nil, explain(c.reason(ctx, err))
 	}
 	if answer.StatusCode == http.StatusOK {
 		return answer, nil
@@ -152,9 +153,34 @@ func (c *Client) send(ctx context.Context, call api.Call, args Args) (*http.Resp
 	return nil, f.Error
 }
 
-// refusals are what a client sees when a node refuses its certificate: an alert
-// of TLS or, where that came just too late, what net/http makes of it.
-var refusals = []string{"tls: bad certificate", "tls: certificate required", "client conn could not be established"}
+// reason finds out why a node ended a connection. It refuses a client's
+// certificate by an alert after the handshake, and a client that is writing
+// its request just then sees a broken pipe instead: so this one only reads.
+func (c *Client) reason(ctx context.Context, err error) error {
+	broken := errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF) ||
+		strings.Contains(err.Error(), "conn could not be established")
+	if !broken || ctx.Err() != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, dialLimit)
+	defer cancel()
+	conf := c.tls.Clone()
+	conf.NextProtos = []string{"h2"}
+	conn, derr := (&tls.Dialer{Config: conf}).DialContext(ctx, "tcp", c.endpoint)
+	if derr != nil {
+		return err
+	}
+	defer conn.Close()
+	deadline, _ := ctx.Deadline()
+	_ = conn.SetReadDeadline(deadline) // of a connection that is open
+	if _, rerr := conn.Read(make([]byte, 1)); rerr != nil && strings.Contains(rerr.Error(), "tls: ") {
+		return rerr
+	}
+	return err
+}
+
+// refusals are the alerts with which a node refuses a client's certificate.
+var refusals = []string{"tls: bad certificate", "tls: certificate required"}
 
 // explain says what an operator can do about a connection that failed.
 func explain(err error) error {
