@@ -29,6 +29,13 @@ const (
 	GroupOperatorName = "holdfast-operator"
 )
 
+// UserAPI is the uid and gid of the daemon that passes on what operators ask
+// from afar, named UserAPIName on the node. It is in both groups.
+const (
+	UserAPI     = 902
+	UserAPIName = "holdfast-apid"
+)
+
 // Version is the protocol's.
 const Version = 1
 

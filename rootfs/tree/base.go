@@ -46,8 +46,8 @@ func Packages() []string {
 // Base is what every root has, whatever runs on it.
 func Base(version string) []File {
 	files := []File{
-		{Path: "/etc/passwd", Mode: 0o644, Data: []byte("root:x:0:0:root:/:/sbin/nologin\nnobody:x:65534:65534:nobody:/:/sbin/nologin\n")},
-		{Path: "/etc/group", Mode: 0o644, Data: []byte("root:x:0:\ntty:x:5:\nholdfast-reader:x:900:\nholdfast-operator:x:901:\nnogroup:x:65534:\n")},
+		{Path: "/etc/passwd", Mode: 0o644, Data: []byte("root:x:0:0:root:/:/sbin/nologin\nholdfast-apid:x:902:902::/:/sbin/nologin\nnobody:x:65534:65534:nobody:/:/sbin/nologin\n")},
+		{Path: "/etc/group", Mode: 0o644, Data: []byte("root:x:0:\ntty:x:5:\nholdfast-reader:x:900:\nholdfast-operator:x:901:\nholdfast-apid:x:902:\nnogroup:x:65534:\n")},
 		{Path: "/etc/hosts", Link: "/run/holdfast/hosts"},
 		{Path: "/etc/nsswitch.conf", Mode: 0o644, Data: []byte("passwd: files\ngroup: files\nhosts: files dns\n")},
 		{Path: "/etc/machine-id", Mode: 0o444},

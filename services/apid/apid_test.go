@@ -29,6 +29,7 @@ var services = map[string]trial.Service{
 	"quiet":  {Script: "exec sleep 600"},
 	"talker": {Script: "echo one; printf '\\377\\n'; echo three; exec sleep 600"},
 	"broken": {Script: "exit 3", Type: "oneshot"},
+	"slow":   {Script: "exec sleep 600", Type: "oneshot"},
 }
 
 func within(t *testing.T) context.Context {
@@ -214,15 +215,15 @@ func TestServices(t *testing.T) {
 		t.Errorf("%+v, %v", stopped, err)
 	}
 	// A call without wait, after one with: they are not mixed up.
-	if s, err := client.Do[control.Service](within(t), c, api.StartService, client.Args{Name: "quiet"}); err != nil {
+	if s, err := client.Do[control.Service](within(t), c, api.RestartService, client.Args{Name: "slow"}); err != nil || s.State == "done" {
 		t.Errorf("%+v, %v", s, err)
 	}
 	list, err := client.Do[api.Services](within(t), c, api.ListServices, client.Args{})
-	if err != nil || len(list.Services) != 3 {
+	if err != nil || len(list.Services) != 4 {
 		t.Errorf("%+v, %v", list, err)
 	}
 	s, err := client.Do[api.Status](within(t), c, api.GetStatus, client.Args{})
-	if err != nil || s.Node != "trial" || s.Version != "1.2.3" || len(s.Services) != 3 || len(s.Faults) != 1 || s.UptimeMs == 0 {
+	if err != nil || s.Node != "trial" || s.Version != "1.2.3" || len(s.Services) != 4 || len(s.Faults) != 1 || s.UptimeMs == 0 {
 		t.Errorf("%+v, %v", s, err)
 	}
 	v, err := client.Do[api.Version](within(t), c, api.GetVersion, client.Args{})
@@ -272,12 +273,12 @@ func TestEvents(t *testing.T) {
 	seen := map[control.EventKind]int{}
 	err := client.Stream(within(t), rita, api.WatchEvents, client.Args{}, func(e control.Event) error {
 		seen[e.Kind]++
-		if seen[control.EventNow] == 3 && seen[control.EventState] == 0 {
+		if seen[control.EventNow] == 4 && seen[control.EventState] == 0 {
 			if err := restart(t, olga, "quiet"); err != nil {
 				return err
 			}
 		}
-		if e.Kind == control.EventState && e.Service == "quiet" && e.State == "ready" && seen[control.EventNow] == 3 {
+		if e.Kind == control.EventState && e.Service == "quiet" && e.State == "ready" && seen[control.EventNow] == 4 {
 			return io.EOF
 		}
 		return nil

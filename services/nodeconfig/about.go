@@ -10,6 +10,9 @@ var about = map[string]string{
 	"hostname":   "The node's name, also in its cluster. Without it a name is made from the machine id.",
 	"demo":       "Run the built-in pod. Without any document it runs, too.",
 
+	"api":              "Who may use the node's API.",
+	"api.clientBundle": "Authorities whose clients may use the API, and their revocations, as 'holdfast pki bundle' prints them. Without it nobody may.",
+
 	"network":                           "Addresses, routes and name servers.",
 	"network.interfaces":                "Interfaces that need more than DHCP and router advertisements, which all others that are physical get.",
 	"network.interfaces[].name":         "The interface's name; either this or mac.",

@@ -111,6 +111,7 @@ func (r *reader) schema(c *Config) map[string]visit {
 	return map[string]visit{
 		"apiVersion": r.checked(APIVersion),
 		"kind":       r.checked(Kind),
+		"api":        r.api(&c.API),
 		"hostname":   r.text(&c.Hostname, hostname),
 		"network":    r.network(&c.Network),
 		"kubelet":    r.kubelet(&c.Kubelet),

@@ -1,7 +1,7 @@
 package pki
 
 import (
-	"crypto/ecdsa"
+	"crypto"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
@@ -107,7 +107,7 @@ func (p Peer) verify(c *x509.Certificate, now time.Time) error {
 const ServingLife = 10 * 365 * 24 * time.Hour
 
 // NewServing makes a node's own certificate, signed by its own key.
-func NewServing(key *ecdsa.PrivateKey, names []string, addresses []netip.Addr, now time.Time) (*x509.Certificate, error) {
+func NewServing(key crypto.Signer, names []string, addresses []netip.Addr, now time.Time) (*x509.Certificate, error) {
 	if len(names) == 0 {
 		return nil, errors.New("make serving certificate: expected a host name")
 	}
