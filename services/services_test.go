@@ -27,6 +27,7 @@ var unconfined = map[string]func() *specs.Spec{"containerd": containerd.Spec, "k
 // reach is all that a daemon of ours has beyond package sandbox: a larger one
 // is to be a decision, and not an accident.
 var reach = map[string]struct{ capabilities, binds string }{
+	"apid":       {"", "/run/holdfast/notify/apid /run/holdfast /var/lib/holdfast/apid"},
 	"config":     {"", "/run/holdfast/notify/config /run/holdfast /proc/sys/kernel/hostname"},
 	"masquerade": {"CAP_NET_ADMIN", "/run/holdfast/notify/masquerade"},
 	"netd":       {"CAP_NET_ADMIN CAP_NET_RAW CAP_NET_BIND_SERVICE", "/run/holdfast/notify/netd /run/holdfast/netd /proc/sys/net"},

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -20,8 +21,10 @@ import (
 	"holdfast/services/atomicfile"
 	"holdfast/services/notify"
 	"holdfast/services/pki"
+	"holdfast/services/sandbox"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 // Dir holds the node's own key. PID 1 makes it, and it belongs to the daemon's user.
@@ -30,30 +33,39 @@ const Dir = "/var/lib/holdfast/apid"
 // Clients is the bundle of those who may call; the service config writes it.
 const Clients = "/run/holdfast/api-clients.pem"
 
-// Spec is how PID 1 runs the daemon: as a user of its own, without any
-// capability. It can connect to PID 1's control socket, and read what everybody
-// can.
+// Spec is how PID 1 runs the daemon: as a user of its own. Confined as package
+// sandbox says, it can still:
+//
+//   - ask PID 1, through its control socket, for all that an operator may;
+//   - send to any host, and listen on ports from 1024 on;
+//   - write below Dir, where the node's key is, and read those files of
+//     /run/holdfast that everybody may read.
+//
+// It has no capability, and can't reach the rest of the state volume, devices
+// or other processes.
 func Spec() *specs.Spec {
+	s := sandbox.Spec("apid", "/usr/bin/holdfastd", "apid")
+	s.Process.Env = []string{"GOMEMLIMIT=32MiB"}
+	s.Process.User = specs.User{UID: control.UserAPI, GID: control.UserAPI, AdditionalGids: []uint32{control.GroupReader, control.GroupOperator}}
+	run := sandbox.Bind(filepath.Dir(Clients)) // not its files: they are replaced by others
+	run.Options = append(run.Options, "ro")
+	s.Mounts = append(s.Mounts, run, specs.Mount{
+		Destination: "/var", Type: "tmpfs", Source: "tmpfs", Options: []string{"ro", "nosuid", "nodev", "noexec", "mode=0755", "size=64k"},
+	}, sandbox.Bind(Dir))
+	s.Linux.MaskedPaths = slices.DeleteFunc(s.Linux.MaskedPaths, func(p string) bool { return p == "/var" })
+	s.Linux.Seccomp = sandbox.Go(append(
+		sandbox.Sockets(unix.AF_UNIX, unix.AF_INET, unix.AF_INET6),
+		sandbox.Serve(), sandbox.WriteFiles())...)
 	memory, pids := int64(64<<20), int64(64)
-	return &specs.Spec{
-		Version: specs.Version,
-		Process: &specs.Process{
-			Args: []string{"/usr/bin/holdfastd", "apid"},
-			Cwd:  "/",
-			Env:  []string{"GOMEMLIMIT=32MiB"},
-			User: specs.User{UID: control.UserAPI, GID: control.UserAPI, AdditionalGids: []uint32{control.GroupReader, control.GroupOperator}},
-
-			NoNewPrivileges: true,
-		},
-		Linux: &specs.Linux{Resources: &specs.LinuxResources{
-			Memory: &specs.LinuxMemory{Limit: &memory}, Pids: &specs.LinuxPids{Limit: &pids},
-		}},
-		Annotations: map[string]string{
-			"holdfast.type":     "notify",
-			"holdfast.requires": "config",
-			"holdfast.restart":  "on-failure",
-		},
+	s.Linux.Resources = &specs.LinuxResources{
+		Memory: &specs.LinuxMemory{Limit: &memory}, Pids: &specs.LinuxPids{Limit: &pids},
 	}
+	s.Annotations = map[string]string{
+		"holdfast.type":     "notify",
+		"holdfast.requires": "config",
+		"holdfast.restart":  "on-failure",
+	}
+	return s
 }
 
 // Run serves the API until the context ends. A node that was told of no
