@@ -8,13 +8,16 @@ BUILD         := go run ./hack/build -series "$(KERNEL_SERIES)" -version $(VERSI
 export CGO_ENABLED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help build keys run test soak lint bench fuzz reproduce clean
+.PHONY: help build cli keys run test soak lint bench fuzz reproduce clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 build: ## build the disk image, build/disk.raw
 	@$(BUILD)
+
+cli: ## build the command line, build/holdfast
+	@CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags="-s -w -X main.version=$(VERSION)" -o build/holdfast ./services/holdfast
 
 keys: ## make the development Secure Boot keys
 	@$(BUILD) -only keys

@@ -8,6 +8,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"holdfast/init/spec"
+	"holdfast/services/apid"
 	"holdfast/services/config"
 	"holdfast/services/containerd"
 	"holdfast/services/kubelet"
@@ -17,6 +18,7 @@ import (
 
 // all maps a service's name to its specification.
 var all = map[string]func() *specs.Spec{
+	"apid":       apid.Spec,
 	"config":     config.Spec,
 	"containerd": containerd.Spec,
 	"kubelet":    kubelet.Spec,

@@ -27,6 +27,7 @@ var unconfined = map[string]func() *specs.Spec{"containerd": containerd.Spec, "k
 // reach is all that a daemon of ours has beyond package sandbox: a larger one
 // is to be a decision, and not an accident.
 var reach = map[string]struct{ capabilities, binds string }{
+	"apid":       {"", "/run/holdfast/notify/apid /var/lib/holdfast/apid"},
 	"config":     {"", "/run/holdfast/notify/config /run/holdfast /proc/sys/kernel/hostname"},
 	"masquerade": {"CAP_NET_ADMIN", "/run/holdfast/notify/masquerade"},
 	"timed":      {"CAP_SYS_TIME", "/run/holdfast/notify/timed /var/lib/holdfast/time"},

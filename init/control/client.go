@@ -135,15 +135,20 @@ type LogOptions struct {
 // lost, are in brackets. The text is as the service printed it: for a terminal,
 // out must take care of control characters.
 func (c *Client) Logs(ctx context.Context, name string, o LogOptions, out io.Writer) error {
+	w := lineWriter{times: o.Times}
+	return c.Lines(ctx, name, o, func(lines []Line) error {
+		_, err := out.Write(w.render(lines))
+		return err
+	})
+}
+
+// Lines hands the lines of a service's log on as they come.
+func (c *Client) Lines(ctx context.Context, name string, o LogOptions, f func([]Line) error) error {
 	r := Request{Call: CallLogs, Service: name, Lines: o.Lines, Follow: o.Follow, Previous: o.Previous}
 	if !o.Since.IsZero() {
 		r.SinceMs = o.Since.UnixMilli()
 	}
-	w := lineWriter{times: o.Times}
-	err := c.call(ctx, r, func(a Answer) error {
-		_, err := out.Write(w.render(a.Lines))
-		return err
-	})
+	err := c.call(ctx, r, func(a Answer) error { return f(a.Lines) })
 	if o.Follow && ctx.Err() != nil {
 		return nil
 	}

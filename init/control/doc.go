@@ -51,8 +51,8 @@
 // # Roles
 //
 // Who calls is what the kernel says of the process that called connect(2).
-// User 0 is operator. A member of the group GroupReader is reader. Everybody
-// else is refused, and so is every process in a pod's cgroup (below
+// User 0 is operator, and so is a member of the group GroupOperator. A member
+// of the group GroupReader is reader. Everybody else is refused, and so is every process in a pod's cgroup (below
 // /kubepods), whoever it is: a pod that needs the node's services asks for them
 // through the API server, and a host path that carries this socket into a pod
 // carries no power over the node with it. That is a fence around mistakes and

@@ -21,6 +21,21 @@ const (
 	GroupReaderName = "holdfast-reader"
 )
 
+// GroupOperator is the gid of the group whose members are operators, named
+// GroupOperatorName on the node. They must be in GroupReader as well, whose the
+// socket is.
+const (
+	GroupOperator     = 901
+	GroupOperatorName = "holdfast-operator"
+)
+
+// UserAPI is the uid and gid of the daemon that passes on what operators ask
+// from afar, named UserAPIName on the node. It is in both groups.
+const (
+	UserAPI     = 902
+	UserAPIName = "holdfast-apid"
+)
+
 // Version is the protocol's.
 const Version = 1
 

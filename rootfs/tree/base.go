@@ -43,11 +43,29 @@ func Packages() []string {
 	return append(out, Libraries...)
 }
 
+// Users and groups, as in passwd(5) and group(5). Members of holdfast-reader and
+// holdfast-operator may use PID 1's control socket.
+const (
+	passwd = `root:x:0:0:root:/:/sbin/nologin
+timed:x:100:100:timed:/:/sbin/nologin
+holdfast-apid:x:902:902::/:/sbin/nologin
+nobody:x:65534:65534:nobody:/:/sbin/nologin
+`
+	group = `root:x:0:
+tty:x:5:
+timed:x:100:
+holdfast-reader:x:900:
+holdfast-operator:x:901:
+holdfast-apid:x:902:
+nogroup:x:65534:
+`
+)
+
 // Base is what every root has, whatever runs on it.
 func Base(version string) []File {
 	files := []File{
-		{Path: "/etc/passwd", Mode: 0o644, Data: []byte("root:x:0:0:root:/:/sbin/nologin\ntimed:x:100:100:timed:/:/sbin/nologin\nnobody:x:65534:65534:nobody:/:/sbin/nologin\n")},
-		{Path: "/etc/group", Mode: 0o644, Data: []byte("root:x:0:\ntty:x:5:\ntimed:x:100:\nholdfast-reader:x:900:\nnogroup:x:65534:\n")},
+		{Path: "/etc/passwd", Mode: 0o644, Data: []byte(passwd)},
+		{Path: "/etc/group", Mode: 0o644, Data: []byte(group)},
 		{Path: "/etc/hosts", Link: "/run/holdfast/hosts"},
 		{Path: "/etc/nsswitch.conf", Mode: 0o644, Data: []byte("passwd: files\ngroup: files\nhosts: files dns\n")},
 		{Path: "/etc/machine-id", Mode: 0o444},

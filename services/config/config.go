@@ -14,6 +14,7 @@
 //	manifests/*.yaml       static pods
 //	certs.d/*/hosts.toml   containerd's registry mirrors
 //	kubelet-flags          what has no place in KubeletConfiguration
+//	api-clients.pem        who may use the API
 //	with a cluster: bootstrap-kubeconfig, ca.crt
 //
 // # Decisions

@@ -42,6 +42,9 @@ func Render(c *nodeconfig.Config, d Defaults) ([]File, []nodeconfig.Fault) {
 		{"kubelet.yaml", 0o644, marshal(kubeletConfiguration(c))},
 		{"kubelet-flags", 0o644, kubeletFlags(c)},
 	}
+	if c.API.ClientBundle != "" {
+		files = append(files, File{"api-clients.pem", 0o644, []byte(c.API.ClientBundle)})
+	}
 	if c.Cluster != nil {
 		files = append(files, joinFiles(c)...)
 	}

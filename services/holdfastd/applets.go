@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"holdfast/services/apid"
 	"holdfast/services/config"
 	"holdfast/services/gate"
 	"holdfast/services/netd"
@@ -16,6 +17,7 @@ import (
 
 // applets are the daemons by name.
 var applets = map[string]func(context.Context) error{
+	"apid":   apid.Run,
 	"config": config.Run,
 	"netd":   netd.Run,
 	"timed":  timed.Run,

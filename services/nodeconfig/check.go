@@ -1,33 +1,59 @@
 package nodeconfig
 
 import (
-	"errors"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
+
+	"holdfast/services/schema"
 )
 
-// Checks say in their error what was expected.
+// expectation is what checks answer to a value that they refuse: what they
+// expected, in words and, as far as it can be put so, as a schema.
+type expectation struct {
+	text   string
+	schema schema.Schema
+}
 
-func expected(what string) error { return errors.New(what) }
+func (e *expectation) Error() string { return e.text }
+
+func expected(what string) error { return &expectation{text: what} }
+
+// expectedLike adds a pattern that every accepted string matches.
+func expectedLike(what, pattern string) error {
+	return &expectation{what, schema.Schema{Pattern: "^(?:" + pattern + ")$"}}
+}
+
+// Patterns of names.
+const (
+	labelPattern     = `[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?`
+	subdomainPattern = labelPattern + `(?:\.` + labelPattern + `)*`
+	valuePattern     = `[A-Za-z0-9](?:[-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?`
+	keyPattern       = `(?:` + subdomainPattern + `/)?` + valuePattern
+	hostPattern      = `_default|` + subdomainPattern + `(?::[0-9]+)?|\[[0-9A-Fa-f:.]+\]:[0-9]+`
+)
 
 func oneOf(allowed ...string) func(string) error {
 	return func(s string) error {
 		if slices.Contains(allowed, s) {
 			return nil
 		}
+		e := &expectation{text: "one of " + strings.Join(allowed, ", ")}
 		if len(allowed) == 1 {
-			return expected(allowed[0])
+			e.text = allowed[0]
 		}
-		return expected("one of " + strings.Join(allowed, ", "))
+		for _, a := range allowed {
+			e.schema.Enum = append(e.schema.Enum, a)
+		}
+		return e
 	}
 }
 
 // label accepts an RFC 1123 label.
 func label(s string) error {
 	if len(s) == 0 || len(s) > 63 || !alphanumeric(s[0]) || !alphanumeric(s[len(s)-1]) || !only(s, "-", false) {
-		return expected("a name of a-z, 0-9 and -, up to 63 characters")
+		return expectedLike("a name of a-z, 0-9 and -, up to 63 characters", labelPattern)
 	}
 	return nil
 }
@@ -36,7 +62,7 @@ func label(s string) error {
 func subdomain(s string) error {
 	for l := range strings.SplitSeq(s, ".") {
 		if len(s) > 253 || label(l) != nil {
-			return expected("a name of a-z, 0-9, - and dots, up to 253 characters")
+			return expectedLike("a name of a-z, 0-9, - and dots, up to 253 characters", subdomainPattern)
 		}
 	}
 	return nil
@@ -45,14 +71,15 @@ func subdomain(s string) error {
 // hostname accepts what both the kernel and Kubernetes take as a node's name.
 func hostname(s string) error {
 	if len(s) > 63 || subdomain(s) != nil {
-		return expected("a host name of a-z, 0-9, - and dots, up to 63 characters")
+		return &expectation{"a host name of a-z, 0-9, - and dots, up to 63 characters",
+			schema.Schema{Pattern: "^" + subdomainPattern + "$", MaxLength: 63}}
 	}
 	return nil
 }
 
 func domain(s string) error {
 	if subdomain(s) != nil {
-		return expected("a domain such as example.org")
+		return expectedLike("a domain such as example.org", subdomainPattern)
 	}
 	return nil
 }
@@ -62,12 +89,12 @@ func qualifiedName(s string) error {
 	name := s
 	if prefix, rest, ok := strings.Cut(s, "/"); ok {
 		if subdomain(prefix) != nil {
-			return expected("a key such as example.org/name")
+			return expectedLike("a key such as example.org/name", keyPattern)
 		}
 		name = rest
 	}
 	if name == "" || labelValue(name) != nil {
-		return expected("a key such as example.org/name")
+		return expectedLike("a key such as example.org/name", keyPattern)
 	}
 	return nil
 }
@@ -78,7 +105,7 @@ func labelValue(s string) error {
 	}
 	first, last := s[0]|0x20, s[len(s)-1]|0x20
 	if len(s) > 63 || !alphanumeric(first) || !alphanumeric(last) || !only(s, "-_.", true) {
-		return expected("a value of letters, digits, -, _ and dots, up to 63 characters")
+		return expectedLike("a value of letters, digits, -, _ and dots, up to 63 characters", `(?:`+valuePattern+`)?`)
 	}
 	return nil
 }
@@ -108,8 +135,8 @@ func registryHost(s string) error {
 	}
 	host, port, hasPort := strings.Cut(s, ":")
 	n, err := strconv.Atoi(port)
-	if subdomain(host) != nil || hasPort && (err != nil || n < 1 || n > 65535) {
-		return expected("a host, with a port if need be, such as docker.io or registry.example.org:5000")
+	if subdomain(host) != nil || hasPort && (err != nil || !isDigits(port) || n < 1 || n > 65535) {
+		return expectedLike("a host, with a port if need be, such as docker.io or registry.example.org:5000", hostPattern)
 	}
 	return nil
 }
@@ -118,7 +145,7 @@ func registryHost(s string) error {
 func bootstrapToken(s string) error {
 	id, secret, _ := strings.Cut(s, ".")
 	if len(id) != 6 || len(secret) != 16 || !only(id+secret, "", false) {
-		return expected("a token of 6 characters, a dot and 16 characters, all a-z or 0-9")
+		return expectedLike("a token of 6 characters, a dot and 16 characters, all a-z or 0-9", `[a-z0-9]{6}\.[a-z0-9]{16}`)
 	}
 	return nil
 }
@@ -148,18 +175,26 @@ func Amount(s string) int64 {
 	return 0
 }
 
+// Patterns of quantities that are not 0.
+const (
+	suffixPattern = `(?:m|Ki|Mi|Gi|Ti|k|M|G|T)?`
+	wholePattern  = `0*[1-9][0-9]*(?:Ki|Mi|Gi|Ti|k|M|G|T)?`
+)
+
 func quantity(s string) error {
 	digits := strings.TrimRight(s, "mKMGTik")
 	whole, fraction, dot := strings.Cut(digits, ".")
 	if !isDigits(whole) || dot && !isDigits(fraction) || Amount(s) == 0 {
-		return expected("an amount above 0, such as 500m, 100Mi or 2Gi")
+		return &expectation{"an amount above 0, such as 500m, 100Mi or 2Gi", schema.Schema{
+			Pattern: `^(?:0*[1-9][0-9]*(?:\.[0-9]+)?` + suffixPattern + `|0+\.0*[1-9][0-9]*` + suffixPattern + `)$`, ExclusiveMinimum: new(int64),
+		}}
 	}
 	return nil
 }
 
 func wholeQuantity(s string) error {
 	if quantity(s) != nil || strings.Contains(s, ".") || strings.HasSuffix(s, "m") {
-		return expected("a whole amount above 0, such as 1000 or 10Mi")
+		return expectedLike("a whole amount above 0, such as 1000 or 10Mi", wholePattern)
 	}
 	return nil
 }
@@ -171,7 +206,7 @@ func threshold(signal, s string) error {
 		return nil
 	}
 	if ok || wholeQuantity(s) != nil {
-		return expected("an amount such as 100Mi, or a percentage such as 10%")
+		return expectedLike("an amount such as 100Mi, or a percentage such as 10%", wholePattern+`|0*[0-9]{0,2}(?:\.[0-9]*)?%`)
 	}
 	return nil
 }

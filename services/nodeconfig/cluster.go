@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"holdfast/services/schema"
+
 	"go.yaml.in/yaml/v3"
 )
 
@@ -19,6 +21,7 @@ func (r *reader) cluster(to **Cluster) visit {
 			"caCertificate":  r.text(&c.CACertificate, certificates),
 			"bootstrapToken": r.secret(&c.BootstrapToken, bootstrapToken),
 		})
+		r.note(func(s *schema.Schema) { s.Required = []string{"server", "caCertificate", "bootstrapToken"} })
 		if !ok || isNull(n) {
 			return ok
 		}
@@ -32,16 +35,14 @@ func (r *reader) cluster(to **Cluster) visit {
 
 func (r *reader) registries(to *[]Mirror) visit {
 	return func(path string, n *yaml.Node) bool {
-		return r.mapping(path, n, map[string]visit{"mirrors": func(path string, n *yaml.Node) bool {
-			return r.eachKey(path, n, func(registry string, k, v *yaml.Node) {
-				m := Mirror{Registry: registry}
-				if err := registryHost(registry); err != nil {
-					r.fault(join(path, registry), k, "is not a registry, expected %v", err)
-				} else if r.mirror(&m, join(path, registry), v) {
-					*to = append(*to, m)
-				}
-			})
-		}})
+		return r.mapping(path, n, map[string]visit{"mirrors": r.keyed(registryHost, func(registry, path string, k, v *yaml.Node) {
+			m := Mirror{Registry: registry}
+			if err := registryHost(registry); err != nil {
+				r.fault(path, k, "is not a registry, expected %v", err)
+			} else if r.mirror(&m, path, v) {
+				*to = append(*to, m)
+			}
+		})})
 	}
 }
 
@@ -49,6 +50,11 @@ func (r *reader) mirror(to *Mirror, path string, n *yaml.Node) bool {
 	ok := r.mapping(path, n, map[string]visit{
 		"endpoints":     list(r, &to.Endpoints, func(s *string) visit { return r.text(s, endpoint) }),
 		"caCertificate": r.text(&to.CACertificate, certificates),
+	})
+	r.note(func(s *schema.Schema) {
+		s.Type, s.Required = schema.Types{schema.Object}, []string{"endpoints"}
+		endpoints := s.Properties["endpoints"]
+		endpoints.Type, endpoints.MinItems = schema.Types{schema.Array}, 1
 	})
 	if ok && len(to.Endpoints) == 0 {
 		return r.fault(path, n, "expected at least one valid endpoint; the mirror does not apply")
@@ -71,35 +77,47 @@ func (r *reader) pods(to *[]Pod) visit {
 	})
 }
 
+// podField is what a node itself reads of a pod.
+type podField struct {
+	path, key string
+	to        *string
+	ok        func(string) error
+}
+
+func (p *Pod) fields() []podField {
+	var version, kind string
+	return []podField{
+		{"", "apiVersion", &version, oneOf("v1")},
+		{"", "kind", &kind, oneOf("Pod")},
+		{"metadata", "name", &p.Name, subdomain},
+		{"metadata", "namespace", &p.Namespace, label},
+	}
+}
+
 func (r *reader) pod(to *Pod, path string, n *yaml.Node) bool {
+	to.Namespace = "default"
+	if r.at != nil {
+		return r.describePod(to, path)
+	}
 	if n.Kind != yaml.MappingNode {
 		return r.fault(path, n, "is %s, expected a Pod manifest", describe(n))
 	}
 	if at, what := flaw(n); at != nil {
 		return r.fault(path, at, "has %s; the pod does not apply", what)
 	}
-	fixed := func(want string) func(string) error { return oneOf(want) }
-	var version, kind string
-	to.Namespace = "default"
-	meta := child(n, "metadata")
-	for _, f := range []struct {
-		path string
-		n    *yaml.Node
-		to   *string
-		ok   func(string) error
-	}{
-		{"apiVersion", child(n, "apiVersion"), &version, fixed("v1")},
-		{"kind", child(n, "kind"), &kind, fixed("Pod")},
-		{"metadata.name", child(meta, "name"), &to.Name, subdomain},
-		{"metadata.namespace", child(meta, "namespace"), &to.Namespace, label},
-	} {
-		if f.n == nil && f.path == "metadata.namespace" {
+	for _, f := range to.fields() {
+		in, at := n, join(path, f.key)
+		if f.path != "" {
+			in, at = child(n, f.path), join(path, f.path+"."+f.key)
+		}
+		value := child(in, f.key)
+		if value == nil && f.key == "namespace" {
 			continue
 		}
-		if f.n == nil {
-			return r.fault(join(path, f.path), n, "is missing; the pod does not apply")
+		if value == nil {
+			return r.fault(at, n, "is missing; the pod does not apply")
 		}
-		if !r.text(f.to, f.ok)(join(path, f.path), f.n) {
+		if !r.text(f.to, f.ok)(at, value) {
 			return false
 		}
 	}
@@ -143,14 +161,14 @@ func flaw(n *yaml.Node) (at *yaml.Node, what string) {
 
 func server(s string) error {
 	if u, err := url.Parse(s); err != nil || u.Scheme != "https" || !plainURL(u, s) || u.Path != "" && u.Path != "/" {
-		return expected("the API server's URL, such as https://192.0.2.100:6443")
+		return expectedLike("the API server's URL, such as https://192.0.2.100:6443", `[Hh][Tt][Tt][Pp][Ss]://[^/\s"'\\<>{}|^\x60%?]+/?#?`)
 	}
 	return nil
 }
 
 func endpoint(s string) error {
 	if u, err := url.Parse(s); err != nil || u.Scheme != "https" && u.Scheme != "http" || !plainURL(u, s) {
-		return expected("a URL such as https://mirror.example.org")
+		return expectedLike("a URL such as https://mirror.example.org", `[Hh][Tt][Tt][Pp][Ss]?://[^\s"'\\<>{}|^\x60%?]+`)
 	}
 	return nil
 }
@@ -168,7 +186,7 @@ func plainURL(u *url.URL, s string) bool {
 
 // certificates accepts PEM with nothing but certificates.
 func certificates(s string) error {
-	want := expected("certificates in PEM form")
+	want := &expectation{"certificates in PEM form", schema.Schema{Pattern: "-----BEGIN CERTIFICATE-----"}}
 	rest, n := []byte(s), 0
 	for len(bytes.TrimSpace(rest)) > 0 {
 		var b *pem.Block

@@ -5,12 +5,14 @@ import (
 	"slices"
 	"strings"
 
+	"holdfast/services/schema"
+
 	"go.yaml.in/yaml/v3"
 )
 
 func (r *reader) kubelet(to *Kubelet) visit {
 	return func(path string, n *yaml.Node) bool {
-		return r.mapping(path, n, map[string]visit{
+		ok := r.mapping(path, n, map[string]visit{
 			"nodeLabels":                  r.texts(&to.NodeLabels, nodeLabel, func(_, v string) error { return labelValue(v) }),
 			"nodeTaints":                  list(r, &to.NodeTaints, func(t *Taint) visit { return value(r, t, parseTaint, "!!str") }),
 			"maxPods":                     r.integer(&to.MaxPods, 1, 1000),
@@ -29,6 +31,8 @@ func (r *reader) kubelet(to *Kubelet) visit {
 			"clusterDNS":                  list(r, &to.ClusterDNS, func(a *netip.Addr) visit { return r.address(a) }),
 			"clusterDomain":               r.text(&to.ClusterDomain, domain),
 		})
+		r.note(func(s *schema.Schema) { s.Properties["podPidsLimit"].Not = &schema.Schema{Const: 0} })
+		return ok
 	}
 }
 
@@ -71,7 +75,7 @@ var (
 
 func nodeLabel(key string) error {
 	if err := qualifiedName(key); err != nil {
-		return err
+		return &expectation{err.Error(), nodeLabelSchema()}
 	}
 	prefix, _, ok := strings.Cut(key, "/")
 	if !ok || !within(prefix, "kubernetes.io") && !within(prefix, "k8s.io") || slices.Contains(ownLabels, key) {
@@ -85,10 +89,25 @@ func nodeLabel(key string) error {
 	return expected("a label that a node may give itself: below kubernetes.io only those of node.kubernetes.io and kubelet.kubernetes.io")
 }
 
+// nodeLabelSchema says the same as nodeLabel.
+func nodeLabelSchema() schema.Schema {
+	s := schema.Schema{Pattern: "^" + keyPattern + "$", AnyOf: []*schema.Schema{
+		{Not: &schema.Schema{Pattern: `^([^/]*\.)?(kubernetes|k8s)\.io/`}}, {},
+	}}
+	for _, l := range ownLabels {
+		s.AnyOf[1].Enum = append(s.AnyOf[1].Enum, l)
+	}
+	for _, d := range ownLabelDomains {
+		s.AnyOf = append(s.AnyOf, &schema.Schema{Pattern: `^([^/]*\.)?` + strings.ReplaceAll(d, ".", `\.`) + `/`})
+	}
+	return s
+}
+
 func within(name, domain string) bool { return name == domain || strings.HasSuffix(name, "."+domain) }
 
 func parseTaint(s string) (Taint, error) {
-	want := expected("a taint such as key=value:NoSchedule, with NoSchedule, PreferNoSchedule or NoExecute")
+	want := expectedLike("a taint such as key=value:NoSchedule, with NoSchedule, PreferNoSchedule or NoExecute",
+		keyPattern+`(?:=(?:`+valuePattern+`)?)?:(?:NoSchedule|PreferNoSchedule|NoExecute)`)
 	name, effect, ok := strings.Cut(s, ":")
 	if !ok || !slices.Contains([]string{"NoSchedule", "PreferNoSchedule", "NoExecute"}, effect) {
 		return Taint{}, want

@@ -3,6 +3,9 @@ package nodeconfig
 import (
 	"net"
 	"net/netip"
+	"slices"
+
+	"holdfast/services/schema"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -16,6 +19,16 @@ func (r *reader) network(to *Network) visit {
 		})
 	}
 }
+
+// Patterns of addresses; what they let through is checked.
+const (
+	ip4Pattern    = `(?:(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(?:\.(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])){3})`
+	ip6Pattern    = `(?:[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*)`
+	bits4         = `(?:[12]?[0-9]|3[0-2])`
+	bits6         = `(?:[1-9]?[0-9]|1[01][0-9]|12[0-8])`
+	prefixPattern = ip4Pattern + `/` + bits4 + `|` + ip6Pattern + `/` + bits6
+	macPattern    = `(?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}|(?:[0-9A-Fa-f]{2}-){5}[0-9A-Fa-f]{2}|(?:[0-9A-Fa-f]{4}\.){2}[0-9A-Fa-f]{4}`
+)
 
 // interfaces drops an entry that repeats another one's name or MAC address.
 func (r *reader) interfaces(to *[]Interface) visit {
@@ -48,6 +61,10 @@ func (r *reader) networkInterface(to *Interface, path string, n *yaml.Node) bool
 		"routes":    list(r, &to.Routes, r.route),
 		"mtu":       r.integer(&to.MTU, 576, 65535),
 	})
+	r.note(func(s *schema.Schema) {
+		s.OneOf = []*schema.Schema{{Required: []string{"name"}}, {Required: []string{"mac"}}}
+		s.Properties["dhcp4"].Default = nil // it depends
+	})
 	to.DHCP4 = dhcp
 	if !given {
 		to.DHCP4 = len(to.Addresses) == 0
@@ -64,6 +81,7 @@ func (r *reader) route(to *Route) visit {
 			"to":  value(r, &to.To, networkPrefix, "!!str"),
 			"via": r.address(&to.Via),
 		})
+		r.note(func(s *schema.Schema) { s.Required = []string{"to", "via"} })
 		if !to.To.IsValid() || !to.Via.IsValid() || to.To.Addr().Is4() != to.Via.Is4() {
 			return r.fault(path, n, "expected to and via, both IPv4 or both IPv6; the route does not apply")
 		}
@@ -76,7 +94,7 @@ func (r *reader) address(to *netip.Addr) visit { return value(r, to, parseAddres
 func parseAddress(s string) (netip.Addr, error) {
 	a, err := netip.ParseAddr(s)
 	if err != nil || a.Zone() != "" || a.Is4In6() || a.IsUnspecified() || a.IsMulticast() {
-		return netip.Addr{}, expected("an IP address such as 192.0.2.1")
+		return netip.Addr{}, expectedLike("an IP address such as 192.0.2.1", ip4Pattern+`|`+ip6Pattern)
 	}
 	return a, nil
 }
@@ -84,7 +102,7 @@ func parseAddress(s string) (netip.Addr, error) {
 func hostPrefix(s string) (netip.Prefix, error) {
 	p, err := netip.ParsePrefix(s)
 	if err != nil || p.Bits() == 0 {
-		return p, expected("an address with its prefix length, such as 192.0.2.10/24")
+		return p, expectedLike("an address with its prefix length, such as 192.0.2.10/24", prefixPattern)
 	}
 	if _, err := parseAddress(p.Addr().String()); err != nil || p.Addr().IsLoopback() {
 		return p, expected("an address that a host can have")
@@ -95,7 +113,7 @@ func hostPrefix(s string) (netip.Prefix, error) {
 func networkPrefix(s string) (netip.Prefix, error) {
 	p, err := netip.ParsePrefix(s)
 	if err != nil || p.Masked() != p || p.Addr().Is4In6() {
-		return p, expected("a network with its prefix length and no host bits, such as 198.51.100.0/24")
+		return p, expectedLike("a network with its prefix length and no host bits, such as 198.51.100.0/24", prefixPattern)
 	}
 	return p, nil
 }
@@ -103,19 +121,21 @@ func networkPrefix(s string) (netip.Prefix, error) {
 func parseMAC(s string) (string, error) {
 	m, err := net.ParseMAC(s)
 	if err != nil || len(m) != 6 {
-		return "", expected("a MAC address such as 52:54:00:12:34:56")
+		return "", expectedLike("a MAC address such as 52:54:00:12:34:56", macPattern)
 	}
 	return m.String(), nil
 }
 
+var noInterfaces = []any{".", "..", "lo"}
+
 func interfaceName(s string) error {
+	good := s != "" && len(s) <= 15 && !slices.Contains(noInterfaces, any(s))
 	for _, c := range s {
-		if c <= ' ' || c > '~' || c == '/' || c == ':' {
-			return expected("an interface name such as eth0")
-		}
+		good = good && c > ' ' && c <= '~' && c != '/' && c != ':'
 	}
-	if s == "" || len(s) > 15 || s == "." || s == ".." || s == "lo" {
-		return expected("an interface name such as eth0")
+	if !good {
+		return &expectation{"an interface name such as eth0",
+			schema.Schema{Pattern: `^[!-.0-9;-~]{1,15}$`, Not: &schema.Schema{Enum: noInterfaces}}}
 	}
 	return nil
 }

@@ -3,6 +3,8 @@
 //	apiVersion: holdfast/v1
 //	kind: NodeConfig
 //	hostname: node-1
+//	api:
+//	  clientBundle: |            # who may use the API: what holdfast pki bundle prints
 //	network:
 //	  interfaces:                # others that are physical: DHCP and router advertisements
 //	  - name: eth0               # or mac: 52:54:00:12:34:56
@@ -63,6 +65,7 @@ const MaxSize = 1 << 20
 // Config is what a document says, completed by defaults.
 type Config struct {
 	Hostname   string // empty: not given
+	API        API
 	Network    Network
 	Time       Time
 	Kubelet    Kubelet

@@ -108,10 +108,10 @@ func child(n *yaml.Node, key string) *yaml.Node {
 }
 
 func (r *reader) schema(c *Config) map[string]visit {
-	checked := func(string, *yaml.Node) bool { return true }
 	return map[string]visit{
-		"apiVersion": checked,
-		"kind":       checked,
+		"apiVersion": r.checked(APIVersion),
+		"kind":       r.checked(Kind),
+		"api":        r.api(&c.API),
 		"hostname":   r.text(&c.Hostname, hostname),
 		"network":    r.network(&c.Network),
 		"time":       r.time(&c.Time),

@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 
+	"holdfast/services/schema"
+
 	"go.yaml.in/yaml/v3"
 )
 
@@ -16,6 +18,7 @@ type reader struct {
 	source  string
 	faults  []Fault
 	dropped int
+	at      *schema.Schema // instead of a document, its schema is written here; see Schema
 }
 
 // visit reads the node at a path and says whether it was valid.
@@ -23,6 +26,9 @@ type visit func(path string, n *yaml.Node) bool
 
 // fault notes what is wrong at a node; its result is always false.
 func (r *reader) fault(path string, n *yaml.Node, format string, args ...any) bool {
+	if r.at != nil {
+		return false
+	}
 	f := Fault{Source: r.source, Path: path, Text: fmt.Sprintf(format, args...)}
 	if n != nil {
 		f.Line = n.Line
@@ -38,6 +44,9 @@ func (r *reader) fault(path string, n *yaml.Node, format string, args ...any) bo
 // mapping reads a mapping with known keys. A fault in one value leaves the
 // others valid.
 func (r *reader) mapping(path string, n *yaml.Node, known map[string]visit) bool {
+	if r.at != nil {
+		return r.describeMapping(path, known)
+	}
 	return r.eachKey(path, n, func(key string, k, v *yaml.Node) {
 		at := join(path, key)
 		if read, ok := known[key]; ok {
@@ -72,9 +81,22 @@ func (r *reader) eachKey(path string, n *yaml.Node, read func(key string, k, v *
 	return true
 }
 
+// keyed reads a mapping whose keys a check accepts.
+func (r *reader) keyed(key func(string) error, read func(key, path string, k, v *yaml.Node)) visit {
+	return func(path string, n *yaml.Node) bool {
+		if r.at != nil {
+			return r.describeKeyed(path, key, read)
+		}
+		return r.eachKey(path, n, func(s string, k, v *yaml.Node) { read(s, join(path, s), k, v) })
+	}
+}
+
 // list reads a list and keeps its valid items.
 func list[T any](r *reader, to *[]T, item func(*T) visit) visit {
 	return func(path string, n *yaml.Node) bool {
+		if r.at != nil {
+			return r.describeList(path, item(new(T)))
+		}
 		if isNull(n) {
 			return true
 		}
@@ -95,6 +117,10 @@ func list[T any](r *reader, to *[]T, item func(*T) visit) visit {
 // what was expected.
 func value[T any](r *reader, to *T, parse func(string) (T, error), tags ...string) visit {
 	return func(path string, n *yaml.Node) bool {
+		if r.at != nil {
+			_, err := parse(refused)
+			return r.describeValue(*to, err, tags)
+		}
 		if n.Kind != yaml.ScalarNode || !hasTag(n, tags) {
 			return r.fault(path, n, "is %s, expected %s", describe(n), tagNames[tags[0]])
 		}
@@ -114,6 +140,10 @@ func (r *reader) text(to *string, check func(string) error) visit {
 // secret is text that no fault shows.
 func (r *reader) secret(to *string, check func(string) error) visit {
 	return func(path string, n *yaml.Node) bool {
+		if r.at != nil {
+			r.at.WriteOnly = true
+			return r.describeValue("", check(refused), []string{"!!str"})
+		}
 		if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!str" {
 			return r.fault(path, n, "is not valid, expected %s", tagNames["!!str"])
 		}
@@ -129,7 +159,8 @@ func (r *reader) integer(to *int, low, high int) visit {
 	return value(r, to, func(s string) (int, error) {
 		i, err := strconv.Atoi(s)
 		if err != nil || i < low || i > high {
-			return 0, fmt.Errorf("a whole number from %d to %d", low, high)
+			return 0, &expectation{fmt.Sprintf("a whole number from %d to %d", low, high),
+				schema.Schema{Minimum: new(int64(low)), Maximum: new(int64(high))}}
 		}
 		return i, nil
 	}, "!!int")
@@ -141,7 +172,11 @@ func (r *reader) boolean(to *bool) visit {
 
 // texts reads a mapping from strings to strings, over what is already there.
 func (r *reader) texts(to *map[string]string, key func(string) error, val func(key, value string) error, tags ...string) visit {
+	tags = append([]string{"!!str"}, tags...)
 	return func(path string, n *yaml.Node) bool {
+		if r.at != nil {
+			return r.describeTexts(*to, key(refused), val, tags)
+		}
 		return r.eachKey(path, n, func(k string, kn, vn *yaml.Node) {
 			at := join(path, k)
 			if err := key(k); err != nil {
@@ -150,7 +185,7 @@ func (r *reader) texts(to *map[string]string, key func(string) error, val func(k
 			}
 			var v string
 			check := func(s string) (string, error) { return s, val(k, s) }
-			if !value(r, &v, check, append([]string{"!!str"}, tags...)...)(at, vn) {
+			if !value(r, &v, check, tags...)(at, vn) {
 				return
 			}
 			if *to == nil {

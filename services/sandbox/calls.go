@@ -81,6 +81,9 @@ func Sockets(families ...uint64) []specs.LinuxSyscall {
 	return out
 }
 
+// Serve allows to accept connections, where Sockets allows the sockets.
+func Serve() specs.LinuxSyscall { return allow([]string{"accept4", "listen"}) }
+
 func filter(allowed []specs.LinuxSyscall) *specs.LinuxSeccomp {
 	return &specs.LinuxSeccomp{
 		DefaultAction: specs.ActErrno, // EPERM

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"holdfast/init/control"
 	"holdfast/init/status"
 	"holdfast/kernel/block"
 	"holdfast/kernel/mount"
@@ -38,6 +39,9 @@ var stateDirs = []string{
 	stateDir, "/var/lib/containerd", "/var/lib/kubelet", "/var/lib/cni", "/var/log/pods", "/var/log/containers", "/var/log/holdfast", "/var/tmp",
 }
 
+// daemonDirs belong to daemons that are not root, by user.
+var daemonDirs = map[string]int{stateDir + "/apid": control.UserAPI}
+
 func mountState(n *Node) (string, error) {
 	kind := "ext4"
 	detail, err := n.mountStateVolume()
@@ -52,6 +56,11 @@ func mountState(n *Node) (string, error) {
 	n.Report.Update(func(r *status.Report) { r.Posture.State = kind })
 	for _, dir := range stateDirs {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
+			n.Report.Fault("mount state", err.Error())
+		}
+	}
+	for dir, user := range daemonDirs {
+		if err := errors.Join(os.MkdirAll(dir, 0o700), os.Chown(dir, user, user)); err != nil {
 			n.Report.Fault("mount state", err.Error())
 		}
 	}

@@ -15,7 +15,7 @@ const pods = "/kubepods"
 // roleOf is the role by user and group; checkGroup has the last word.
 func (s *Server) roleOf(p seqpacket.Peer) control.Role {
 	switch {
-	case p.UID == 0:
+	case p.UID == 0, p.Member(control.GroupOperator):
 		return control.Operator
 	case p.Member(s.Group):
 		return control.Reader

@@ -27,6 +27,7 @@ var (
 	root      = specs.User{}
 	reader    = specs.User{UID: 1234, GID: control.GroupReader}
 	alsoIn    = specs.User{UID: 1234, GID: 5678, AdditionalGids: []uint32{7, control.GroupReader}}
+	operator  = specs.User{UID: 1234, GID: control.GroupReader, AdditionalGids: []uint32{control.GroupOperator}}
 	otherwise = specs.User{UID: 1234, GID: 5678, AdditionalGids: []uint32{7}}
 )
 
@@ -47,6 +48,8 @@ func TestEveryCallByEveryRole(t *testing.T) {
 		{"root", root, "", control.Operator},
 		{"group", reader, "", control.Reader},
 		{"supplementary group", alsoIn, "", control.Reader},
+		{"operators' group", operator, "", control.Operator},
+		{"operators' group in a pod", operator, pod, control.Nobody},
 		{"stranger", otherwise, "", control.Nobody},
 		{"root in a pod", root, pod, control.Nobody},
 		{"group in a pod", reader, pod, control.Nobody},
@@ -70,7 +73,7 @@ func TestEveryCallByEveryRole(t *testing.T) {
 			t.Errorf("%s: got\n%swant\n%s", c.name, got, want)
 		}
 	}
-	for range 4 { // power-off and reboot by the two operators
+	for range 6 { // power-off and reboot by the three operators
 		<-n.power
 	}
 	if len(n.power) > 0 {
