@@ -38,6 +38,7 @@ type Supervisor struct {
 	units    []*unit
 	events   chan func()
 	logs     *logs.Store
+	notify   *notifySockets
 	watchers watchers
 	down     bool
 	waits    int // drains under way
@@ -45,7 +46,11 @@ type Supervisor struct {
 
 // New makes a supervisor with every service waiting.
 func New(c Config) (*Supervisor, error) {
-	s := &Supervisor{Config: c, events: make(chan func(), 64)}
+	sockets, err := newNotifySockets()
+	if err != nil {
+		return nil, err
+	}
+	s := &Supervisor{Config: c, events: make(chan func(), 64), notify: sockets}
 	s.Fault = func(service, text string) {
 		c.Fault(service, text)
 		s.watchers.tell(control.Event{AtMs: s.Now().Milliseconds(), Kind: control.EventFault, Service: service, Text: text})
@@ -57,8 +62,8 @@ func New(c Config) (*Supervisor, error) {
 			return nil, fmt.Errorf("service %s: %w", svc.Name, err)
 		}
 		s.units = append(s.units, u)
-		guard.Go(func() { u.notify.receive(func(m message) { s.events <- func() { s.said(u, m) } }) })
 	}
+	guard.Go(func() { s.notify.receive(func(u *unit, m message) { s.events <- func() { s.said(u, m) } }) })
 	if err := protect(c.Services); err != nil {
 		return nil, err
 	}
