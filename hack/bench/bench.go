@@ -9,12 +9,15 @@ import (
 	"slices"
 	"strings"
 
+	"holdfast/hack/bench/peer"
 	"holdfast/rootfs/manifest"
 )
 
 type options struct {
-	dir   string
-	boots int
+	dir    string
+	boots  int
+	passes int    // boots of each of the machines beside which PID 1 is measured
+	only   string // the one measurement to make; empty: all
 }
 
 // figure is one measured value and the most that it may be.
@@ -27,21 +30,67 @@ type figure struct {
 
 func (f figure) ok() bool { return f.value <= f.limit }
 
-var errOver = errors.New("a figure is over its limit")
+var (
+	errOver   = errors.New("a figure is over its limit")
+	errBehind = errors.New("PID 1 is behind its peer, or over a limit")
+)
 
-// run measures everything and prints the table.
+// measurements are made in this order; "peer" follows them, with a table of its own.
+var measurements = []struct {
+	name string
+	do   func(context.Context, options, io.Writer) ([]figure, error)
+}{
+	{"sizes", sizes}, {"boots", boots}, {"memory", memory}, {"start", warmStart},
+}
+
+// known tells whether the one measurement to make exists.
+func (o options) known() bool {
+	if o.only == "" || o.only == "peer" {
+		return true
+	}
+	for _, m := range measurements {
+		if m.name == o.only {
+			return true
+		}
+	}
+	return false
+}
+
+// run measures everything, or one thing, and prints the tables.
 func run(ctx context.Context, o options, out io.Writer) error {
 	var all []figure
-	for _, measure := range []func(context.Context, options, io.Writer) ([]figure, error){sizes, boots, memory, warmStart} {
-		figures, err := measure(ctx, o, out)
+	for _, m := range measurements {
+		if o.only != "" && o.only != m.name {
+			continue
+		}
+		figures, err := m.do(ctx, o, out)
 		if err != nil {
 			return err
 		}
 		all = append(all, figures...)
 	}
-	fmt.Fprint(out, "\n", render(all))
+	var failed error
+	if len(all) > 0 {
+		fmt.Fprint(out, "\n", render(all))
+	}
 	if slices.ContainsFunc(all, func(f figure) bool { return !f.ok() }) {
-		return errOver
+		failed = errOver
+	}
+	if o.only != "" && o.only != "peer" {
+		return failed
+	}
+	return errors.Join(failed, beside(ctx, o, out))
+}
+
+// beside measures PID 1 and its peer in turn.
+func beside(ctx context.Context, o options, out io.Writer) error {
+	rows, err := peer.Compare(ctx, peer.Options{Passes: o.passes, Out: out})
+	if err != nil {
+		return fmt.Errorf("measure a peer: %w", err)
+	}
+	fmt.Fprint(out, "\n", peer.Render(rows))
+	if slices.ContainsFunc(rows, func(r peer.Row) bool { return !r.OK() }) {
+		return errBehind
 	}
 	return nil
 }

@@ -17,9 +17,11 @@ func main() {
 	var o options
 	flag.StringVar(&o.dir, "build", "build", "directory of the built release")
 	flag.IntVar(&o.boots, "boots", 5, "boots to take medians of")
+	flag.IntVar(&o.passes, "passes", 2, "boots of each machine in which PID 1 is measured beside systemd")
+	flag.StringVar(&o.only, "only", "", "measure only this: sizes, boots, memory, start or peer")
 	flag.Parse()
-	if flag.NArg() > 0 || o.boots < 1 {
-		fmt.Fprintln(os.Stderr, "bench: expected no arguments and at least one boot; options are listed by -help")
+	if flag.NArg() > 0 || o.boots < 1 || o.passes < 1 || !o.known() {
+		fmt.Fprintln(os.Stderr, "bench: expected no arguments, at least one boot and a measurement that exists; options are listed by -help")
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

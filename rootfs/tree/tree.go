@@ -63,7 +63,9 @@ var libraryDirs = []string{"usr/lib/x86_64-linux-gnu", "usr/lib"}
 
 // AddLibraries plans every shared library that the planned programs need,
 // directly or through another library, from a tree of extracted packages.
-func (t *Tree) AddLibraries(root string) error {
+// further directories, relative to root, are those of a program's own.
+func (t *Tree) AddLibraries(root string, further ...string) error {
+	dirs := slices.Concat(libraryDirs, further)
 	todo := t.Files()
 	for len(todo) > 0 {
 		f := todo[0]
@@ -76,7 +78,7 @@ func (t *Tree) AddLibraries(root string) error {
 			return fmt.Errorf("read %s: %w", f.Source, err)
 		}
 		for _, name := range needed {
-			lib, err := findLibrary(root, name)
+			lib, err := findLibrary(root, dirs, name)
 			if err != nil {
 				return fmt.Errorf("%s needs %s: %w", f.Path, name, err)
 			}
@@ -104,14 +106,14 @@ func needs(path string) ([]string, error) {
 	return f.ImportedLibraries()
 }
 
-func findLibrary(root, name string) (File, error) {
-	for _, dir := range libraryDirs {
+func findLibrary(root string, dirs []string, name string) (File, error) {
+	for _, dir := range dirs {
 		source := filepath.Join(root, dir, name)
 		if _, err := os.Stat(source); err == nil {
 			return File{Path: "/" + filepath.Join(dir, name), Source: source, Mode: 0o755}, nil
 		}
 	}
-	return File{}, fmt.Errorf("not in the fetched packages (looked in %s)", strings.Join(libraryDirs, ", "))
+	return File{}, fmt.Errorf("not in the fetched packages (looked in %s)", strings.Join(dirs, ", "))
 }
 
 // Write makes the planned files below an empty directory.

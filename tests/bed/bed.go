@@ -13,7 +13,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"holdfast/init/status"
-	"holdfast/rootfs/image"
+	"holdfast/rootfs/tree"
 	"holdfast/tests/bed/wire"
 	"holdfast/tests/qemu"
 )
@@ -59,18 +59,14 @@ func (b *Bed) start(c Config) error {
 	if err != nil {
 		return err
 	}
-	dir := b.t.TempDir()
-	root, err := p.makeRoot(b.t.Context(), complete(c.Services), dir)
+	actor := tree.File{Path: Program, Source: p.actor, Mode: 0o755}
+	made, err := Machine(b.t.Context(), complete(c.Services), []tree.File{actor}, b.t.TempDir())
 	if err != nil {
 		return err
 	}
 	m := c.Machine
-	m.Disk, m.InPlace, m.NoTPM, m.NoNIC = filepath.Join(dir, "disk.raw"), true, true, true
-	if err := makeDisk(root, m.Disk); err != nil {
-		return err
-	}
-	m.Kernel, m.Initrd = p.kernel, p.initrd
-	m.Cmdline = image.Cmdline(root.Hash, "report") + " " + c.Cmdline
+	m.Kernel, m.Initrd, m.Cmdline = made.Kernel, made.Initrd, made.Cmdline+" "+c.Cmdline
+	m.Disk, m.InPlace, m.NoTPM, m.NoNIC = made.Disk, true, made.NoTPM, made.NoNIC
 	if m.MemoryMiB == 0 {
 		m.MemoryMiB = 512
 	}

@@ -75,7 +75,7 @@ func TestRefusedServicesAreRefusedHere(t *testing.T) {
 		}
 	}
 	bad := Service(Set{"type": "loud"}, "serve")
-	_, err := p.makeRoot(t.Context(), map[string]*specs.Spec{"bad": bad}, t.TempDir())
+	_, err := p.makeRoot(t.Context(), map[string]*specs.Spec{"bad": bad}, nil, t.TempDir())
 	if err == nil || !strings.Contains(err.Error(), "service bad") || !strings.Contains(err.Error(), "holdfast.type") {
 		t.Errorf("got %v, want an error that names the service and the annotation", err)
 	}

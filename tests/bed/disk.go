@@ -16,6 +16,7 @@ import (
 	"holdfast/rootfs/image"
 	"holdfast/rootfs/slot"
 	"holdfast/rootfs/tree"
+	"holdfast/tests/qemu"
 )
 
 const (
@@ -25,10 +26,37 @@ const (
 	stateBytes = 128 * mib // too small for the reserve file, so that its making costs nothing
 )
 
+// Machine makes a disk in a directory, with the services and with further files
+// on its root, and returns what boots it. There is no actor on it but in files.
+func Machine(ctx context.Context, services map[string]*specs.Spec, files []tree.File, dir string) (qemu.Config, error) {
+	p, err := makeParts()
+	if err != nil {
+		return qemu.Config{}, err
+	}
+	root, err := p.makeRoot(ctx, services, files, dir)
+	if err != nil {
+		return qemu.Config{}, err
+	}
+	c := qemu.Config{
+		Kernel: p.kernel, Initrd: p.initrd, Cmdline: image.Cmdline(root.Hash, "report"),
+		Disk: filepath.Join(dir, "disk.raw"), NoTPM: true, NoNIC: true,
+	}
+	return c, makeDisk(root, c.Disk)
+}
+
+// Kernel is the release's kernel, as a file.
+func Kernel() (string, error) {
+	p, err := makeParts()
+	if err != nil {
+		return "", err
+	}
+	return p.kernel, nil
+}
+
 // makeRoot packs a root with the services and returns it.
-func (p *parts) makeRoot(ctx context.Context, services map[string]*specs.Spec, dir string) (*image.Root, error) {
+func (p *parts) makeRoot(ctx context.Context, services map[string]*specs.Spec, further []tree.File, dir string) (*image.Root, error) {
 	t := tree.New()
-	if err := errors.Join(t.Add(tree.Base(version)...), p.addPrograms(t), addServices(t, services)); err != nil {
+	if err := errors.Join(t.Add(tree.Base(version)...), t.Add(further...), p.addPrograms(t), addServices(t, services)); err != nil {
 		return nil, err
 	}
 	if err := t.AddLibraries("/"); err != nil { // the host is a Debian, too
@@ -45,12 +73,9 @@ func (p *parts) makeRoot(ctx context.Context, services map[string]*specs.Spec, d
 	return image.MakeRoot(ctx, mkfs, files, dir)
 }
 
-// addPrograms plans PID 1, the actors, and what PID 1 runs on the state volume.
+// addPrograms plans PID 1, and what PID 1 runs on the state volume.
 func (p *parts) addPrograms(t *tree.Tree) error {
-	files := []tree.File{
-		{Path: "/usr/sbin/init", Source: p.init, Mode: 0o755},
-		{Path: Program, Source: p.actor, Mode: 0o755},
-	}
+	files := []tree.File{{Path: "/usr/sbin/init", Source: p.init, Mode: 0o755}}
 	for _, program := range tree.Programs {
 		if program.Package != "e2fsprogs" {
 			continue

@@ -193,6 +193,11 @@ func mountRoot(n *Node) (string, error) {
 	return "erofs, read-only", err
 }
 
+// oneProcessor is for Go's scheduler: PID 1 waits for most of its life, and its
+// memory and wake-ups should not grow with the machine. A pet of the watchdog
+// woke three threads where Go used two processors, and wakes two with one.
+const oneProcessor = "GOMAXPROCS=1"
+
 // SwitchRoot ends stage 1: it executes PID 1 from the verified root and
 // returns only on failure.
 func (n *Node) SwitchRoot() error {
@@ -205,6 +210,6 @@ func (n *Node) SwitchRoot() error {
 	if err := mount.SwitchRoot(newRoot, "/proc", "/sys", "/dev", "/run"); err != nil {
 		return &Error{"switch root", err}
 	}
-	env := []string{"PATH=/usr/sbin:/usr/bin", "HOME=/", "TERM=linux"}
+	env := []string{"PATH=/usr/sbin:/usr/bin", "HOME=/", "TERM=linux", oneProcessor}
 	return &Error{"execute /sbin/init", unix.Exec("/sbin/init", []string{"/sbin/init"}, env)}
 }

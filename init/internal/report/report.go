@@ -29,7 +29,8 @@ type Reporter struct {
 
 	mu     sync.Mutex
 	report status.Report
-	timer  *time.Timer // runs while a change waits to be published
+	timer  *time.Timer   // runs while a change waits to be published
+	took   time.Duration // the last time, to publish
 
 	publishing sync.Mutex
 	port       *os.File
@@ -37,6 +38,7 @@ type Reporter struct {
 
 const (
 	publishAfter = 50 * time.Millisecond // many changes come together; the last one counts
+	publishShare = 10                    // publishing takes at most a tenth of the time
 	maxFaults    = 64
 )
 
@@ -105,7 +107,7 @@ func (r *Reporter) Update(change func(*status.Report)) {
 	defer r.mu.Unlock()
 	change(&r.report)
 	if r.timer == nil {
-		r.timer = time.AfterFunc(publishAfter, func() { guard.Run(r.Publish) })
+		r.timer = time.AfterFunc(max(publishAfter, publishShare*r.took), func() { guard.Run(r.Publish) })
 	}
 }
 
@@ -114,6 +116,12 @@ func (r *Reporter) Update(change func(*status.Report)) {
 func (r *Reporter) Publish() {
 	r.publishing.Lock()
 	defer r.publishing.Unlock()
+	began := Now()
+	defer func() {
+		r.mu.Lock()
+		r.took = Now() - began
+		r.mu.Unlock()
+	}()
 	memory := memory()
 	r.mu.Lock()
 	r.timer = nil

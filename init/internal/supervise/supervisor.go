@@ -3,6 +3,7 @@ package supervise
 import (
 	"fmt"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -38,14 +39,22 @@ type Supervisor struct {
 	units    []*unit
 	events   chan func()
 	logs     *logs.Store
+	notify   *notifySockets
 	watchers watchers
 	down     bool
-	waits    int // drains under way
+	waits    int           // drains under way
+	changed  bool          // something that Changed was not told yet
+	toldAt   time.Duration // when it was told last
+	worked   bool          // there was an event since the last rest
 }
 
 // New makes a supervisor with every service waiting.
 func New(c Config) (*Supervisor, error) {
-	s := &Supervisor{Config: c, events: make(chan func(), 64)}
+	sockets, err := newNotifySockets()
+	if err != nil {
+		return nil, err
+	}
+	s := &Supervisor{Config: c, events: make(chan func(), 64), notify: sockets}
 	s.Fault = func(service, text string) {
 		c.Fault(service, text)
 		s.watchers.tell(control.Event{AtMs: s.Now().Milliseconds(), Kind: control.EventFault, Service: service, Text: text})
@@ -57,8 +66,8 @@ func New(c Config) (*Supervisor, error) {
 			return nil, fmt.Errorf("service %s: %w", svc.Name, err)
 		}
 		s.units = append(s.units, u)
-		guard.Go(func() { u.notify.receive(func(m message) { s.events <- func() { s.said(u, m) } }) })
 	}
+	guard.Go(func() { s.notify.receive(func(u *unit, m message) { s.events <- func() { s.said(u, m) } }) })
 	if err := protect(c.Services); err != nil {
 		return nil, err
 	}
@@ -124,20 +133,50 @@ func (s *Supervisor) Hold() {
 // everything, in reverse order and no longer than limit.
 func (s *Supervisor) Run(down <-chan struct{}, limit time.Duration) {
 	s.logs.Retry() // the state volume is there now
-	s.advance()
+	s.turn()
 	tick := time.NewTicker(s.PetEvery)
 	defer tick.Stop()
 	for {
 		select {
 		case do := <-s.events:
 			do()
+			s.worked = true
 		case <-tick.C:
 			s.pet()
+			s.rest()
 		case <-down:
 			s.stopAll(down, limit)
 			return
 		}
-		s.advance()
+		s.turn()
+	}
+}
+
+// turn follows every event. Changes that come together are told once: with a
+// list of all services for each, n services that stop are n² work.
+func (s *Supervisor) turn() {
+	s.advance()
+	if len(s.events) == 0 || s.Now()-s.toldAt > tellMost {
+		s.tell()
+	}
+}
+
+func (s *Supervisor) tell() {
+	if s.changed {
+		s.changed, s.toldAt = false, s.Now()
+		s.Changed(s.list())
+	}
+}
+
+// tellMost is how long changes go untold while there is no end of events.
+const tellMost = 100 * time.Millisecond
+
+// rest gives back what memory the work since the last rest took. It belongs to
+// the watchdog's wake-up, so that an idle machine has no other.
+func (s *Supervisor) rest() {
+	if s.worked {
+		s.worked = false
+		guard.Go(debug.FreeOSMemory)
 	}
 }
 
@@ -159,8 +198,9 @@ func (s *Supervisor) stopAll(down <-chan struct{}, limit time.Duration) {
 	s.Pet()
 	s.down = true
 	defer s.closeLogs()
+	defer s.tell()
 	deadline := time.After(limit)
-	for s.advance(); !s.settled(); s.advance() {
+	for s.turn(); !s.settled(); s.turn() {
 		select {
 		case do := <-s.events:
 			do()
@@ -270,8 +310,7 @@ func (s *Supervisor) said(u *unit, m message) {
 		s.Fault(u.Service.Name, f)
 	}
 	if m.status != "" && m.status != u.status {
-		u.status = m.status
-		s.Changed(s.list())
+		u.status, s.changed = m.status, true
 	}
 	if m.ready {
 		s.step(u, Said, "")
@@ -307,7 +346,7 @@ func (s *Supervisor) report(u *unit, before State) {
 		}
 		s.Say(u.Service.Name, text)
 	}
-	s.Changed(s.list())
+	s.changed = true
 	s.watchers.tell(s.event(control.EventState, u))
 }
 

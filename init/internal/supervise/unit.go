@@ -36,9 +36,9 @@ type unit struct {
 	armed   int   // counts Arm and Disarm: an old timer's event is stale
 	run     int   // counts the processes: an old sweep's event is stale
 	oom     int64 // processes of the group that the OOM killer ended so far
-	notify  *notifySocket
 	drained bool
 
+	notifyPath     string
 	status         string
 	reported       reported
 	since, readyAt time.Duration
@@ -56,12 +56,10 @@ func (s *Supervisor) unit(svc *spec.Service) (*unit, error) {
 	u.Machine = Machine{Service: svc, State: Waiting, Jitter: jitter, Impossible: func(st State, e Event) {
 		s.Fault(svc.Name, fmt.Sprintf("event %q while %s: this is a mistake in the supervisor; it is ignored", e, st))
 	}}
-	err := u.makeGroup()
-	if err != nil {
+	if err := u.makeGroup(); err != nil {
 		return nil, err
 	}
-	u.notify, err = listen(svc.Name, svc.OCI.Process.User.UID)
-	return u, err
+	return u, s.notify.listen(u)
 }
 
 // jitter spreads a delay over ±20 %, so that services that died together do
@@ -244,7 +242,7 @@ func (s *Supervisor) start(u *unit) (*proc.Process, error) {
 
 // env is what sd_notify(3) and sd_watchdog_enabled(3) read, and the gate.
 func (u *unit) env() []string {
-	env := []string{"NOTIFY_SOCKET=" + u.notify.path}
+	env := []string{"NOTIFY_SOCKET=" + u.notifyPath}
 	if u.Service.Watchdog > 0 {
 		env = append(env, fmt.Sprintf("WATCHDOG_USEC=%d", u.Service.Watchdog.Microseconds()))
 	}
