@@ -44,7 +44,7 @@ bench: build ## measure the figures that the README states
 fuzz: ## fuzz every parser for FUZZTIME each (default 10s)
 	@go run ./hack/fuzz $(or $(FUZZTIME),10s)
 
-reproduce: ## build the kernel twice from clean directories and compare
+reproduce: ## build the kernel again in a clean directory and compare
 	@$(BUILD) -reproduce
 
 clean: ## remove build/ (the cache stays)

@@ -45,13 +45,17 @@ func (v View) Enter() error {
 	if err != nil {
 		return err
 	}
+	null, err := Clone("/dev/null", false) // the view may have no /dev
+	if err != nil {
+		return fmt.Errorf("open /dev/null: %w", err)
+	}
 	if err := v.base().At("/"); err != nil {
 		return err
 	}
 	if err := v.attach(trees); err != nil {
 		return err
 	}
-	if err := v.mask(); err != nil {
+	if err := v.mask(null); err != nil {
 		return err
 	}
 	for _, path := range v.Fixed {
@@ -159,23 +163,29 @@ func (e Entry) String() string {
 
 // mask hides files behind /dev/null, and then directories, of which /dev may
 // be one, behind one empty file system that they share.
-func (v View) mask() error {
+func (v View) mask(null Tree) error {
 	files, dirs, err := sort(v.Masked)
 	if err != nil {
 		return err
 	}
-	null := func() (Tree, error) { return Clone("/dev/null", false) }
-	empty := func() (Tree, error) { return Make("tmpfs", "masked", []string{"mode=0555", "nr_inodes=1"}) }
-	for _, path := range files {
-		if err := cover(path, null); err != nil {
-			return fmt.Errorf("mask %s: %w", path, err)
-		}
+	if err := coverAll(files, func() (Tree, error) { return null, nil }); err != nil {
+		return err
 	}
-	for _, path := range dirs {
-		if err := cover(path, empty); err != nil {
+	return coverAll(dirs, func() (Tree, error) { return Make("tmpfs", "masked", []string{"mode=0555", "nr_inodes=1"}) })
+}
+
+// coverAll puts a tree over the first path, and copies of it over the others,
+// all read-only.
+func coverAll(paths []string, with func() (Tree, error)) error {
+	for _, path := range paths {
+		t, err := with()
+		if err == nil {
+			err = t.replace(path, Change{Set: unix.MOUNT_ATTR_RDONLY})
+		}
+		if err != nil {
 			return fmt.Errorf("mask %s: %w", path, err)
 		}
-		empty = func() (Tree, error) { return Clone(dirs[0], false) }
+		with = func() (Tree, error) { return Clone(paths[0], false) }
 	}
 	return nil
 }
@@ -195,15 +205,6 @@ func sort(paths []string) (files, dirs []string, err error) {
 		}
 	}
 	return files, dirs, nil
-}
-
-// cover puts a read-only tree over a path.
-func cover(path string, with func() (Tree, error)) error {
-	t, err := with()
-	if err != nil {
-		return err
-	}
-	return t.replace(path, Change{Set: unix.MOUNT_ATTR_RDONLY})
 }
 
 func fix(path string) error {

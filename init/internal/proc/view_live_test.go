@@ -110,6 +110,10 @@ func TestMaskedLive(t *testing.T) {
 	l.says(`cat `+dir+`/file; ls -A `+dir+`/below; ls -A /proc/sys; wc -c < /proc/version; `+writes+`w `+dir+`/below /proc/sys; stat -c %F `+dir+`/file`, ``,
 		`, "linux": {"namespaces": [{"type": "mount"}], "maskedPaths": ["`+dir+`/file", "`+dir+`/below", "/proc/sys", "/proc/version", "/no/such"]}`,
 		"0 ro ro character special file")
+	// A view without devices has its files masked all the same.
+	l.says(`wc -c < `+dir+`/file; stat -c %F `+dir+`/file /proc/version`, ``,
+		`, "mounts": [{"destination": "/dev", "type": "tmpfs"}], "linux": {"namespaces": [{"type": "mount"}], "maskedPaths": ["`+dir+`/file", "/proc/version"]}`,
+		"0 character special file character special file")
 	l.says(writes+`w `+dir+` `+dir+`/below `+dir+`/empty; cat `+dir+`/file; (echo > `+dir+`/file) 2>/dev/null || echo ro`, ``,
 		`, "linux": {"namespaces": [{"type": "mount"}], "readonlyPaths": ["`+dir+`/file", "`+dir+`/below", "/no/such"]}`,
 		"rw ro rw text ro")
