@@ -60,6 +60,7 @@ func Spec() *specs.Spec {
 	s.Linux.Resources = &specs.LinuxResources{
 		Memory: &specs.LinuxMemory{Limit: &memory}, Pids: &specs.LinuxPids{Limit: &pids},
 	}
+	sandbox.Yield(s)
 	s.Annotations = map[string]string{
 		"holdfast.type":     "notify",
 		"holdfast.requires": "config",

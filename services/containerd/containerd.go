@@ -52,6 +52,7 @@ func Masquerade() *specs.Spec {
 	sandbox.Grant(s, "CAP_NET_ADMIN")
 	s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UTSNamespace})
 	s.Linux.Seccomp = sandbox.C(sandbox.Sockets(syscall.AF_NETLINK)...)
+	sandbox.Yield(s)
 	s.Annotations = map[string]string{
 		"holdfast.requires": "containerd", // which needs the processor first
 		"holdfast.type":     "oneshot",

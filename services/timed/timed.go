@@ -75,6 +75,7 @@ func Spec() *specs.Spec {
 		sandbox.Request(ptp.Precise), sandbox.Request(ptp.Extended), sandbox.Request(ptp.Basic))...)
 	memory, pids := int64(32<<20), int64(32)
 	s.Linux.Resources = &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &memory}, Pids: &specs.LinuxPids{Limit: &pids}}
+	sandbox.Yield(s)
 	s.Annotations = map[string]string{
 		"holdfast.type":     "notify",
 		"holdfast.requires": "config,netd",
