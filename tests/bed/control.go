@@ -20,15 +20,10 @@ func (b *Bed) Must(call control.Call, service string) {
 	}
 }
 
-// Events collects PID 1's events while do runs and until a service comes to a
-// state after it was called.
-func (b *Bed) Events(service, state string, do func()) (all []control.Event) {
+// Events makes a call on a service and returns PID 1's events, from just
+// before that until the service comes to a state.
+func (b *Bed) Events(call control.Call, service, state string) (all []control.Event) {
 	b.t.Helper()
-	done := make(chan error, 1)
-	go func() { done <- b.try(wire.Request{Op: "events", Service: service, State: state}, &all) }()
-	do()
-	if err := <-done; err != nil {
-		b.t.Fatal(err)
-	}
+	b.do(wire.Request{Op: "events", Text: string(call), Service: service, State: state}, &all)
 	return all
 }

@@ -94,12 +94,12 @@ func checkFloodLog(t *testing.T, b *bed.Bed) {
 	t.Logf("flood: %d bytes lost of its log", s.DroppedLogBytes)
 }
 
-// TestEvents follows a service through a kill.
+// TestEvents follows a service through a restart.
 func TestEvents(t *testing.T) {
 	t.Parallel()
 	b := bed.Start(t, bed.Config{Services: map[string]*specs.Spec{"one": bed.Service(bed.Set{"type": "notify"}, "serve")}})
 	pid := bed.Find(b.Up("one"), "one").PID
-	events := b.Events("one", "ready", func() { b.Must(control.CallRestart, "one") })
+	events := b.Events(control.CallRestart, "one", "ready")
 	var states []string
 	for _, e := range events {
 		if e.Service == "one" {

@@ -57,7 +57,8 @@ func callControl(r wire.Request) (any, error) {
 	}
 }
 
-// collectEvents returns all events from now until the service comes to a state.
+// collectEvents subscribes to events, makes the call that Text names, and
+// returns all events until the service comes to a state.
 func collectEvents(r wire.Request) (any, error) {
 	c, ctx, closing, err := dialControl()
 	if err != nil {
@@ -67,7 +68,11 @@ func collectEvents(r wire.Request) (any, error) {
 	var all []control.Event
 	seen := errors.New("seen")
 	err = c.Events(ctx, func(e control.Event) error {
-		all = append(all, e)
+		if all = append(all, e); len(all) == 1 { // so the subscription is there
+			if _, err := callControl(r); err != nil {
+				return err
+			}
+		}
 		if e.Kind == control.EventState && e.Service == r.Service && e.State == r.State {
 			return seen
 		}
