@@ -1,4 +1,4 @@
-// Command bench measures what the README states about size, boot time and memory, and prints each figure beside its limit.
+// Command bench measures size, boot time and memory, and PID 1 beside systemd, and prints each figure beside its limit.
 //
 // The exit code is 0 when every figure is within its limit, 1 when one is not
 // or could not be measured, 2 for a wrong command line.
