@@ -78,7 +78,9 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, own tls.Certificate)
 		},
 		BaseContext: func(net.Listener) context.Context { return ctx },
 	}
+	closed := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
+		defer close(closed)
 		end, cancel := context.WithTimeout(context.Background(), closeLimit)
 		defer cancel()
 		if server.Shutdown(end) != nil {
@@ -88,6 +90,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, own tls.Certificate)
 	defer stop()
 	err := server.ServeTLS(limitListener(l), "", "")
 	if errors.Is(err, http.ErrServerClosed) {
+		<-closed // ServeTLS returns before the last answers are out
 		return nil
 	}
 	return err

@@ -56,12 +56,14 @@ func (s *Server) call(c api.Call) http.Handler {
 			s.stream(c, a, w)
 			return
 		}
-		limit := shortLimit
+		// What takes no time is done and answered even when the daemon is asked
+		// to end meanwhile: a power-off asks it.
+		ctx, limit := context.WithoutCancel(a.ctx), shortLimit
 		if c.Long {
-			limit = longLimit
+			ctx, limit = a.ctx, longLimit
 		}
 		var cancel context.CancelFunc
-		a.ctx, cancel = context.WithTimeout(a.ctx, limit)
+		a.ctx, cancel = context.WithTimeout(ctx, limit)
 		defer cancel()
 		answer, err := answers[c.Name](a)
 		if err != nil {

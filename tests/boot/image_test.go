@@ -3,6 +3,7 @@ package boot
 import (
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"holdfast/rootfs/slot"
 	"holdfast/tests/release"
@@ -130,7 +132,11 @@ func TestReproducible(t *testing.T) {
 	src, out := filepath.Join(t.TempDir(), "elsewhere"), filepath.Join(t.TempDir(), "out")
 	oracle(t, "sh", "-c", `mkdir "$1" && cd "$0" && git ls-files -co --exclude-standard -z | xargs -0 cp --parents -t "$1"`, top, src)
 	cmd := exec.Command("go", "run", "./hack/build", "-out", out, "-version", rel.Version, "-again")
-	cmd.Dir = src
+	built, err := time.Parse(time.RFC3339, rel.Built)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Dir, cmd.Env = src, append(os.Environ(), fmt.Sprintf("SOURCE_DATE_EPOCH=%d", built.Unix())) // the copy has no history
 	if text, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build again: %v\n%s", err, text)
 	}
