@@ -20,6 +20,10 @@ import (
 // gets Epoch.
 func (b *builder) setTime(ctx context.Context) error {
 	if text, given := os.LookupEnv("SOURCE_DATE_EPOCH"); given {
+		// mkfs.erofs would stamp every file with it.
+		if err := os.Unsetenv("SOURCE_DATE_EPOCH"); err != nil {
+			return err
+		}
 		return b.setUnix(text, time.Second)
 	}
 	out, err := exec.CommandContext(ctx, "git", "log", "-1", "--format=%ct").Output()
