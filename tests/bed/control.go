@@ -20,6 +20,13 @@ func (b *Bed) Must(call control.Call, service string) {
 	}
 }
 
+// End asks for the machine's end by a call. The driver is stopped, too: its
+// answer may not get out.
+func (b *Bed) End(call control.Call) {
+	b.t.Helper()
+	b.post(wire.Request{Op: "control", Text: string(call)})
+}
+
 // Events makes a call on a service and returns PID 1's events, from just
 // before that until the service comes to a state.
 func (b *Bed) Events(call control.Call, service, state string) (all []control.Event) {

@@ -91,8 +91,8 @@ var ways = map[string]struct {
 }{
 	"SIGTERM":           {func(_ *testing.T, b *bed.Bed) { b.Kill(1, syscall.SIGTERM) }, qemu.GuestShutdown},
 	"ctrl-alt-del":      {func(_ *testing.T, b *bed.Bed) { b.Kill(1, syscall.SIGINT) }, qemu.GuestReset}, // what it becomes
-	"control reboot":    {func(_ *testing.T, b *bed.Bed) { b.Must(control.CallReboot, "") }, qemu.GuestReset},
-	"control power-off": {func(_ *testing.T, b *bed.Bed) { b.Must(control.CallPowerOff, "") }, qemu.GuestShutdown},
+	"control reboot":    {func(_ *testing.T, b *bed.Bed) { b.End(control.CallReboot) }, qemu.GuestReset},
+	"control power-off": {func(_ *testing.T, b *bed.Bed) { b.End(control.CallPowerOff) }, qemu.GuestShutdown},
 	"power button": {func(t *testing.T, b *bed.Bed) {
 		if err := b.PowerButton(t.Context()); err != nil {
 			t.Fatal(err)

@@ -58,7 +58,7 @@ func TestOperator(t *testing.T) {
 			t.Errorf("%s was disturbed: %+v, then %+v", name, x, y)
 		}
 	}
-	b.Must(control.CallPowerOff, "")
+	b.End(control.CallPowerOff)
 	b.Ended("guest-shutdown")
 	b.State().Clean()
 }
