@@ -1,4 +1,4 @@
-// Package atomicfile writes files and directories that stay whole through a crash: after it, either the old content is there or the new one.
+// Package atomicfile writes files and directories that stay whole through a crash (after it, either the old content is there or the new one), and reads private ones.
 package atomicfile
 
 import (
@@ -92,4 +92,16 @@ func flush(dir string) error {
 	}
 	defer d.Close()
 	return d.Sync()
+}
+
+// ReadPrivate reads a file that must be its owner's alone.
+func ReadPrivate(file string) ([]byte, error) {
+	st, err := os.Stat(file)
+	if err != nil {
+		return nil, err
+	}
+	if mode := st.Mode().Perm(); mode&0o077 != 0 {
+		return nil, fmt.Errorf("%s can be read by others (mode %04o), expected 0600; correct it with: chmod 600 %s", file, mode, file)
+	}
+	return os.ReadFile(file)
 }

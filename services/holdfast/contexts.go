@@ -61,17 +61,10 @@ func (p *program) contextsFile() string {
 // load reads the file; one that is not there has no contexts.
 func (p *program) load() (*contexts, error) {
 	file := p.contextsFile()
-	st, err := os.Stat(file)
+	data, err := atomicfile.ReadPrivate(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return &contexts{}, nil
 	} else if err != nil {
-		return nil, err
-	}
-	if mode := st.Mode().Perm(); mode&0o077 != 0 {
-		return nil, fmt.Errorf("%s can be read by others (mode %04o), expected 0600; correct it with: chmod 600 %s", file, mode, file)
-	}
-	data, err := os.ReadFile(file)
-	if err != nil {
 		return nil, err
 	}
 	c, err := parseContexts(data)

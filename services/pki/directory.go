@@ -318,14 +318,7 @@ func (d *Directory) authority() (*Authority, error) {
 
 // ReadKey reads a key file that nobody else can read.
 func ReadKey(file string) (crypto.Signer, error) {
-	st, err := os.Stat(file)
-	if err != nil {
-		return nil, err
-	}
-	if mode := st.Mode().Perm(); mode&0o077 != 0 {
-		return nil, fmt.Errorf("%s can be read by others (mode %04o), expected 0600; correct it with: chmod 600 %s", file, mode, file)
-	}
-	data, err := os.ReadFile(file)
+	data, err := atomicfile.ReadPrivate(file)
 	if err != nil {
 		return nil, err
 	}
